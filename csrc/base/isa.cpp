@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "base/isa.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace pyconv {
+namespace {
+
+std::vector<Isa> detect() {
+    std::vector<Isa> found = {Isa::Generic};
+#if defined(__x86_64__)
+    // __builtin_cpu_supports() asks cpuid and, for the wide registers, whether the operating
+    // system saves them (XGETBV).
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        found.push_back(Isa::Avx2Wide);
+        found.push_back(Isa::Avx2);
+    }
+    if (__builtin_cpu_supports("avx512f")) found.push_back(Isa::Avx512);
+#elif defined(__aarch64__)
+    found.push_back(Isa::Neon);
+#endif
+    return found;
+}
+
+Isa parse(const std::string& source, const std::string& name) {
+    std::string names;
+    for (const Isa isa : available_isas()) {
+        if (name == isa_name(isa)) return isa;
+        names += (names.empty() ? "" : ", ") + std::string(isa_name(isa));
+    }
+    check(false, source, " names no instruction set of this machine, got '", name,
+          "'; expected one of ", names);
+    return Isa::Generic;
+}
+
+std::atomic<Isa>& selected() {
+    static std::atomic<Isa> isa = [] {
+        const char* wanted = std::getenv("PYCONV_ISA");
+        return wanted != nullptr && *wanted != '\0' ? parse("PYCONV_ISA", wanted)
+                                                    : available_isas().back();
+    }();
+    return isa;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+    switch (isa) {
+        case Isa::Generic: return "generic";
+        case Isa::Avx2Wide: return "avx2_512";
+        case Isa::Avx2: return "avx2";
+        case Isa::Avx512: return "avx512";
+        case Isa::Neon: return "neon";
+    }
+    return "unknown";
+}
+
+const std::vector<Isa>& available_isas() {
+    static const std::vector<Isa> isas = detect();
+    return isas;
+}
+
+Isa current_isa() { return selected().load(std::memory_order_relaxed); }
+
+void set_isa(const std::string& name) {
+    selected().store(parse("use_isa: name", name), std::memory_order_relaxed);
+}
+
+}  // namespace pyconv

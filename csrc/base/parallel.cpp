@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "base/parallel.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <new>
+
+#include "base/cpu_count.h"
+#include "base/error.h"
+#include "base/fork.h"
+#include "base/fp_state.h"
+
+namespace pyconv {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr index_t kMaxThreads = 1024;
+constexpr double kSerialNanoseconds = 50e3;
+constexpr auto kSpinTime = std::chrono::microseconds(30);
+constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
+// musl gives threads 128 KiB by default; kernels keep at most a few KiB on the stack.
+constexpr size_t kStackBytes = size_t{1} << 20;
+
+std::atomic<void (*)()> interrupt_check{nullptr};
+
+// True while this thread runs a task, so that a nested call runs inline.
+thread_local bool inside_task = false;
+thread_local int thread_override = 0;
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+struct Job {
+    index_t tasks = 0;
+    detail::TaskFunction function = nullptr;
+    void* context = nullptr;
+    uint64_t fp_state = 0;
+    int max_workers = 0;
+    std::atomic<index_t> next_task{0};
+    std::atomic<bool> stop{false};
+    std::mutex error_mutex;
+    std::exception_ptr error;
+
+    // Takes tasks until none is left. Tasks are handed out one by one, in order: cores are shared
+    // with others, and a slow one then simply takes fewer.
+    template <typename AfterTask>
+    void work(AfterTask&& after_task) noexcept {
+        inside_task = true;
+        try {
+            while (!stop.load(std::memory_order_relaxed)) {
+                const index_t task = next_task.fetch_add(1, std::memory_order_relaxed);
+                if (task >= tasks) break;
+                function(context, task);
+                after_task();
+            }
+        } catch (...) {
+            stop.store(true, std::memory_order_relaxed);
+            const std::lock_guard lock(error_mutex);
+            if (!error) error = std::current_exception();
+        }
+        inside_task = false;
+    }
+};
+
+// Lets the interrupt check run now and then. Used by the calling thread only.
+class InterruptPoll {
+  public:
+    void operator()() {
+        if (check_ == nullptr) return;
+        const auto now = Clock::now();
+        if (now < next_) return;
+        next_ = now + kInterruptPeriod;
+        check_();
+    }
+
+  private:
+    void (*check_)() = interrupt_check.load(std::memory_order_relaxed);
+    Clock::time_point next_ = Clock::now() + kInterruptPeriod;
+};
+
+// The workers and the one job they may have. Made at the first call that needs it, never destroyed:
+// the threads live as long as the process, and a forked child abandons the parent's.
+class Pool {
+  public:
+    // False, with nothing done, when another thread is using the pool.
+    bool try_run(Job& job) {
+        if (busy_.test_and_set(std::memory_order_acquire)) return false;
+        start_workers(job.max_workers);
+        job_ = &job;
+        active_.store(worker_count_, std::memory_order_relaxed);
+        {
+            // Under the mutex, so that a worker about to sleep can not miss the new epoch.
+            const std::lock_guard lock(mutex_);
+            epoch_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        job.work(InterruptPoll());
+        // Each worker passes through every epoch, so `job` may go once all have.
+        for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
+            if (spins < 1000) {
+                pause_cpu();
+            } else {
+                std::unique_lock lock(mutex_);
+                done_.wait(lock, [&] { return active_.load(std::memory_order_acquire) == 0; });
+            }
+        }
+        busy_.clear(std::memory_order_release);
+        return true;
+    }
+
+  private:
+    // Starts what is missing; fewer threads than asked for are no error.
+    void start_workers(int wanted) {
+        while (worker_count_ < wanted) {
+            pthread_attr_t attributes;
+            pthread_attr_init(&attributes);
+            pthread_attr_setstacksize(&attributes, kStackBytes);
+            pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+            auto* start = new (std::nothrow)
+                Start{this, worker_count_, epoch_.load(std::memory_order_relaxed)};
+            pthread_t thread;
+            const bool started =
+                start != nullptr && pthread_create(&thread, &attributes, run_worker, start) == 0;
+            pthread_attr_destroy(&attributes);
+            if (!started) {
+                delete start;
+                break;
+            }
+            ++worker_count_;
+        }
+    }
+
+    struct Start {
+        Pool* pool;
+        int index;
+        uint64_t epoch;  // the last one before this worker began
+    };
+
+    static void* run_worker(void* argument) {
+        const Start start = *static_cast<Start*>(argument);
+        delete static_cast<Start*>(argument);
+        start.pool->worker_loop(start.index, start.epoch);
+        return nullptr;
+    }
+
+    void worker_loop(int index, uint64_t seen) {
+        while (true) {
+            wait_for_epoch(seen);
+            ++seen;
+            Job& job = *job_;
+            if (index < job.max_workers) {
+                set_fp_state(job.fp_state);
+                job.work([] {});
+            }
+            if (active_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+                const std::lock_guard lock(mutex_);
+                done_.notify_one();
+            }
+        }
+    }
+
+    void wait_for_epoch(uint64_t seen) {
+        const auto end = Clock::now() + kSpinTime;
+        do {
+            for (int i = 0; i < 16; ++i) {
+                if (epoch_.load(std::memory_order_acquire) != seen) return;
+                pause_cpu();
+            }
+        } while (Clock::now() < end);
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
+    }
+
+    std::atomic_flag busy_;
+    std::atomic<uint64_t> epoch_{0};
+    std::atomic<int> active_{0};  // workers that have not yet finished the current epoch
+    int worker_count_ = 0;        // written by the thread that holds busy_
+    Job* job_ = nullptr;
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+};
+
+std::atomic<Pool*> current_pool{nullptr};
+
+// In a forked child the threads are gone: it leaves the old pool as it is and begins anew.
+[[maybe_unused]] const bool child_call_registered = [] {
+    call_in_forked_child([] {
+        current_pool.store(nullptr, std::memory_order_release);
+        inside_task = false;
+    });
+    return true;
+}();
+
+Pool& pool() {
+    Pool* existing = current_pool.load(std::memory_order_acquire);
+    if (existing != nullptr) return *existing;
+    auto* made = new Pool;
+    if (current_pool.compare_exchange_strong(existing, made)) return *made;
+    delete made;  // another thread was faster; no worker of `made` has been started
+    return *existing;
+}
+
+std::atomic<int>& process_num_threads() {
+    static std::atomic<int> count = default_num_threads();
+    return count;
+}
+
+int checked_count(const char* function, index_t count, index_t least) {
+    check(count >= least && count <= kMaxThreads, function, ": n is out of range, got ", count,
+          "; expected ", least, " to ", kMaxThreads);
+    return static_cast<int>(count);
+}
+
+}  // namespace
+
+int num_threads() {
+    return thread_override != 0 ? thread_override
+                                : process_num_threads().load(std::memory_order_relaxed);
+}
+
+void set_num_threads(index_t count) {
+    process_num_threads().store(checked_count("set_num_threads", count, 1),
+                                std::memory_order_relaxed);
+}
+
+int set_thread_num_threads(index_t count) {
+    const int previous = thread_override;
+    thread_override = checked_count("num_threads", count, 0);
+    return previous;
+}
+
+void set_interrupt_check(void (*check)()) { interrupt_check.store(check); }
+
+namespace detail {
+
+void run_tasks(index_t tasks, double nanoseconds, TaskFunction function, void* context) {
+    if (tasks <= 0) return;
+    const int threads = num_threads();
+    if (tasks > 1 && threads > 1 && nanoseconds > kSerialNanoseconds && !inside_task) {
+        Job job;
+        job.tasks = tasks;
+        job.function = function;
+        job.context = context;
+        job.fp_state = fp_state();
+        job.max_workers = static_cast<int>(tasks < threads ? tasks : threads) - 1;
+        if (pool().try_run(job)) {
+            if (job.error) std::rethrow_exception(job.error);
+            return;
+        }
+    }
+    InterruptPoll poll;
+    for (index_t task = 0; task < tasks; ++task) {
+        function(context, task);
+        if (!inside_task) poll();
+    }
+}
+
+}  // namespace detail
+}  // namespace pyconv

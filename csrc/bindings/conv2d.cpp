@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ops/conv2d.h"
+
+#include "bindings/module.h"
+#include "bindings/options.h"
+#include "ops/im2col.h"
+
+namespace pyconv::bindings {
+namespace {
+
+constexpr const char* kInputAxes = "four: (N, C, H, W)";
+constexpr const char* kWeightAxes = "four: (OC, C // groups, KH, KW)";
+constexpr const char* kTransposedWeightAxes = "four: (C, OC // groups, KH, KW)";
+constexpr const char* kOutputAxes = "four: (N, OC, OH, OW)";
+
+// What all convolutions take behind their tensors: stride, padding, dilation, groups.
+using Options = std::tuple<Pair, PaddingOption, Pair, index_t>;
+
+Conv2dShape make_shape(const char* function, const Shape4& input, const Shape4& weight,
+                       const Options& options) {
+    const auto& [stride, padding, dilation, groups] = options;
+    return Conv2dShape::make(function, input, weight, stride, to_padding(padding), dilation,
+                             groups);
+}
+
+Conv2dShape make_transposed_shape(const char* function, const Shape4& input, const Shape4& weight,
+                                  const Options& options, Pair output_padding) {
+    const auto& [stride, padding, dilation, groups] = options;
+    return Conv2dShape::make_transposed(function, input, weight, stride, to_padding(padding),
+                                        output_padding, dilation, groups);
+}
+
+py::array conv2d(const py::object& input, const py::object& weight, const py::object& bias,
+                 const Options& o, const std::optional<std::string>& activation,
+                 const std::string& algorithm, const py::object& out) {
+    const char* function = "conv2d";
+    const py::array first = as_array(function, "input", input);
+    return dispatch_float(function, "input", first, [&](auto zero) {
+        using T = decltype(zero);
+        const auto s = make_shape(
+            function, shape4(function, "input", first, kInputAxes),
+            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes),
+            o);
+        const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
+        const auto w =
+            input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "input");
+        const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
+        const Activation act = to_activation(function, activation);
+        const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+        py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
+                                           {&x.given(), &w.given(), b.given()});
+        T* y = data_of<T>(result);
+        const py::gil_scoped_release nogil;
+        pyconv::conv2d<T>(s, x.data(), w.data(), b.data(), act, alg, y);
+        return result;
+    });
+}
+
+// The convolution whose input gradient is wanted, with its arrays, once its shape is known.
+template <typename T>
+py::array input_gradient(const char* function, const Conv2dShape& s, const char* first_name,
+                         const py::object& first, const py::object& weight, const py::object& bias,
+                         const std::optional<std::string>& activation,
+                         const std::string& algorithm, const py::object& out) {
+    const auto g = input_array<T>(function, first_name, first, as_shape(s.output_shape()));
+    const auto w =
+        input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), first_name);
+    const OptionalInput<T> b(function, "bias", bias, {s.C}, first_name);
+    const Activation act = to_activation(function, activation);
+    const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+    py::array result = output_array<T>(function, out, as_shape(s.input_shape()),
+                                       {&g.given(), &w.given(), b.given()});
+    T* grad_input = data_of<T>(result);
+    const py::gil_scoped_release nogil;
+    pyconv::conv2d_backward_input<T>(s, g.data(), w.data(), b.data(), act, alg, grad_input);
+    return result;
+}
+
+py::array conv2d_backward_input(const py::object& grad_output, const py::object& weight,
+                                const Shape4& input_shape, const Options& o,
+                                const std::string& algorithm, const py::object& out) {
+    const char* function = "conv2d_backward_input";
+    const py::array first = as_array(function, "grad_output", grad_output);
+    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+        const auto s = make_shape(
+            function, input_shape,
+            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes),
+            o);
+        return input_gradient<decltype(zero)>(function, s, "grad_output", grad_output, weight,
+                                              py::none(), std::nullopt, algorithm, out);
+    });
+}
+
+py::array conv_transpose2d(const py::object& input, const py::object& weight,
+                           const py::object& bias, const Options& o, Pair output_padding,
+                           const std::optional<std::string>& activation,
+                           const std::string& algorithm, const py::object& out) {
+    const char* function = "conv_transpose2d";
+    const py::array first = as_array(function, "input", input);
+    return dispatch_float(function, "input", first, [&](auto zero) {
+        const auto s = make_transposed_shape(
+            function, shape4(function, "input", first, kInputAxes),
+            shape4(function, "weight", as_array(function, "weight", weight), kTransposedWeightAxes),
+            o, output_padding);
+        return input_gradient<decltype(zero)>(function, s, "input", input, weight, bias, activation,
+                                              algorithm, out);
+    });
+}
+
+template <typename T>
+py::array weight_gradient(const char* function, const Conv2dShape& s, const char* output_name,
+                          const py::object& grad_output, const char* input_name,
+                          const py::object& input, const std::string& algorithm,
+                          const py::object& out) {
+    const auto g = input_array<T>(function, output_name, grad_output, as_shape(s.output_shape()));
+    const auto x =
+        input_array<T>(function, input_name, input, as_shape(s.input_shape()), output_name);
+    const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+    py::array result = output_array<T>(function, out, as_shape(s.weight_shape()),
+                                       {&g.given(), &x.given()});
+    T* grad_weight = data_of<T>(result);
+    const py::gil_scoped_release nogil;
+    pyconv::conv2d_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
+    return result;
+}
+
+py::array conv2d_backward_weight(const py::object& grad_output, const py::object& input,
+                                 const Shape4& weight_shape, const Options& o,
+                                 const std::string& algorithm, const py::object& out) {
+    const char* function = "conv2d_backward_weight";
+    const py::array first = as_array(function, "grad_output", grad_output);
+    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+        const auto s = make_shape(
+            function, shape4(function, "input", as_array(function, "input", input), kInputAxes),
+            weight_shape, o);
+        return weight_gradient<decltype(zero)>(function, s, "grad_output", grad_output, "input",
+                                               input, algorithm, out);
+    });
+}
+
+// The transposed convolution is an input gradient: its own gradients are that convolution's forward
+// (with grad_output as the image) and weight gradient (with the two tensors exchanged).
+py::array conv_transpose2d_backward_weight(const py::object& grad_output, const py::object& input,
+                                           const Shape4& weight_shape, const Options& o,
+                                           Pair output_padding, const std::string& algorithm,
+                                           const py::object& out) {
+    const char* function = "conv_transpose2d_backward_weight";
+    const py::array first = as_array(function, "grad_output", grad_output);
+    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+        const auto s = make_transposed_shape(
+            function, shape4(function, "input", as_array(function, "input", input), kInputAxes),
+            weight_shape, o, output_padding);
+        check(shape_of(first) == as_shape(s.input_shape()), function, ": grad_output has shape ",
+              shape_text(shape_of(first)), "; expected ", shape_text(as_shape(s.input_shape())));
+        return weight_gradient<decltype(zero)>(function, s, "input", input, "grad_output",
+                                               grad_output, algorithm, out);
+    });
+}
+
+// The input whose transposed convolution has the sizes of `grad_output`.
+Shape4 transposed_input_shape(const char* function, const Shape4& grad_output,
+                              const Shape4& weight, const Options& o, Pair output_padding) {
+    const auto& [stride, option, dilation, groups] = o;
+    const Padding padding = to_padding(option);
+    check_pair(function, "stride", stride, 1);
+    check_pair(function, "dilation", dilation, 1);
+    check_pair(function, "output_padding", output_padding, 0);
+    check_padding(function, padding);
+    const Pair pads = {padding.top + padding.bottom, padding.left + padding.right};
+    Shape4 input = {grad_output[0], weight[0], 0, 0};
+    for (size_t d = 0; d < 2; ++d) {
+        const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
+        const index_t full = grad_output[2 + d] + pads[d] - output_padding[d];
+        check(padding.same || full >= extent, function, ": grad_output is too small, got ",
+              shape_text(as_shape(grad_output)), "; expected the output of a transposed convolution");
+        input[2 + d] = padding.same ? full / stride[d] : (full - extent) / stride[d] + 1;
+    }
+    return input;
+}
+
+py::array conv_transpose2d_backward_input(const py::object& grad_output, const py::object& weight,
+                                          const Options& o, Pair output_padding,
+                                          const std::string& algorithm, const py::object& out) {
+    const char* function = "conv_transpose2d_backward_input";
+    const py::array first = as_array(function, "grad_output", grad_output);
+    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+        using T = decltype(zero);
+        const Shape4 w_shape =
+            shape4(function, "weight", as_array(function, "weight", weight), kTransposedWeightAxes);
+        const Shape4 input_shape =
+            transposed_input_shape(function, shape4(function, "grad_output", first, kOutputAxes),
+                                   w_shape, o, output_padding);
+        const auto s = make_transposed_shape(function, input_shape, w_shape, o, output_padding);
+        const auto g =
+            input_array<T>(function, "grad_output", grad_output, as_shape(s.input_shape()));
+        const auto w =
+            input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "grad_output");
+        const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+        py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
+                                           {&g.given(), &w.given()});
+        T* grad_input = data_of<T>(result);
+        const py::gil_scoped_release nogil;
+        pyconv::conv2d<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
+        return result;
+    });
+}
+
+py::array conv2d_backward_bias(const py::object& grad_output, const py::object& out) {
+    const char* function = "conv2d_backward_bias";
+    const py::array first = as_array(function, "grad_output", grad_output);
+    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+        using T = decltype(zero);
+        const Shape4 shape = shape4(function, "grad_output", first, kOutputAxes);
+        const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));
+        py::array result = output_array<T>(function, out, {shape[1]}, {&g.given()});
+        T* grad_bias = data_of<T>(result);
+        const py::gil_scoped_release nogil;
+        pyconv::conv2d_backward_bias<T>(shape, g.data(), grad_bias);
+        return result;
+    });
+}
+
+// im2col has no filters: a shape with one group and one output channel stands for it.
+Conv2dShape columns_shape(const char* function, const Shape4& input, Pair kernel_size,
+                          const Options& o) {
+    check_pair(function, "kernel_size", kernel_size, 1);
+    return make_shape(
+            function, input,
+                      {1, input[1], kernel_size[0], kernel_size[1]}, o);
+}
+
+Shape columns_of(const char* function, const Conv2dShape& s) {
+    const index_t rows =
+        checked_mul(function, checked_mul(function, s.C, s.KH), s.KW);
+    checked_elements(function, "columns", {s.N, rows, s.OH, s.OW});
+    return {s.N, rows, s.OH * s.OW};
+}
+
+py::array im2col(const py::object& input, Pair kernel_size, const Options& o,
+                 const py::object& out) {
+    const char* function = "im2col";
+    const py::array first = as_array(function, "input", input);
+    return dispatch_float(function, "input", first, [&](auto zero) {
+        using T = decltype(zero);
+        const auto s = columns_shape(function, shape4(function, "input", first, kInputAxes),
+                                     kernel_size, o);
+        const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
+        py::array result =
+            output_array<T>(function, out, columns_of(function, s), {&x.given()});
+        T* columns = data_of<T>(result);
+        const py::gil_scoped_release nogil;
+        pyconv::im2col<T>(s, x.data(), columns);
+        return result;
+    });
+}
+
+py::array col2im(const py::object& columns, const Shape4& input_shape, Pair kernel_size,
+                 const Options& o, const py::object& out) {
+    const char* function = "col2im";
+    const py::array first = as_array(function, "columns", columns);
+    return dispatch_float(function, "columns", first, [&](auto zero) {
+        using T = decltype(zero);
+        const auto s = columns_shape(function, input_shape, kernel_size, o);
+        const auto x = input_array<T>(function, "columns", columns, columns_of(function, s));
+        py::array result =
+            output_array<T>(function, out, as_shape(s.input_shape()), {&x.given()});
+        T* image = data_of<T>(result);
+        const py::gil_scoped_release nogil;
+        pyconv::col2im<T>(s, x.data(), image);
+        return result;
+    });
+}
+
+}  // namespace
+
+void def_conv2d(py::module_& m) {
+    m.def("conv2d", conv2d);
+    m.def("conv2d_backward_input", conv2d_backward_input);
+    m.def("conv2d_backward_weight", conv2d_backward_weight);
+    m.def("conv2d_backward_bias", conv2d_backward_bias);
+    m.def("conv_transpose2d", conv_transpose2d);
+    m.def("conv_transpose2d_backward_input", conv_transpose2d_backward_input);
+    m.def("conv_transpose2d_backward_weight", conv_transpose2d_backward_weight);
+    m.def("im2col", im2col);
+    m.def("col2im", col2im);
+}
+
+}  // namespace pyconv::bindings

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One def_*() per op: what each file of this folder adds to the module.
+#pragma once
+
+#include "bindings/arrays.h"
+
+namespace pyconv::bindings {
+
+void def_runtime(py::module_& m);
+void def_gemm(py::module_& m);
+void def_conv2d(py::module_& m);
+void def_pool2d(py::module_& m);
+void def_activation(py::module_& m);
+void def_batch_norm(py::module_& m);
+
+}  // namespace pyconv::bindings

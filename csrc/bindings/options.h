@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The forms in which options cross from Python, once pyconv/functional has checked their types.
+#pragma once
+
+#include <optional>
+
+#include "bindings/arrays.h"
+#include "kernels/table.h"
+#include "ops/conv2d.h"
+
+namespace pyconv::bindings {
+
+// ((top, bottom), (left, right)), or None for "same".
+using PaddingOption = std::optional<std::array<Pair, 2>>;
+
+inline Padding to_padding(const PaddingOption& option) {
+    if (!option) return {.same = true};
+    const auto& [vertical, horizontal] = *option;
+    return {false, vertical[0], vertical[1], horizontal[0], horizontal[1]};
+}
+
+inline Activation to_activation(const char* function, const std::optional<std::string>& name) {
+    if (!name) return Activation::None;
+    check(*name == "relu", function, ": activation is unknown, got '", *name,
+          "'; expected None or 'relu'");
+    return Activation::Relu;
+}
+
+inline Conv2dAlgorithm to_algorithm(const char* function, const std::string& name) {
+    if (name == "auto") return Conv2dAlgorithm::Auto;
+    if (name == "im2col") return Conv2dAlgorithm::Im2col;
+    check(name == "implicit_gemm", function, ": algorithm is unknown, got '", name,
+          "'; expected 'auto', 'im2col' or 'implicit_gemm'");
+    return Conv2dAlgorithm::ImplicitGemm;
+}
+
+inline Shape as_shape(const Shape4& shape) { return {shape.begin(), shape.end()}; }
+
+}  // namespace pyconv::bindings

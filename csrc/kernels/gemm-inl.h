@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The GEMM micro-kernel, where all the arithmetic of gemm and of convolution is. Included once per
+// ISA.
+//
+//            NR                 kc                    NR
+//        +--------+         +--------+            +--------+
+//    MR  |  tile  |  =  MR  | 0 6 .. |   x    kc  | 0 1 .. |     A packed by columns of MR,
+//        +--------+         | 1 7 .. |            | NR ... |     B packed by rows of NR
+//                           +--------+            +--------+
+//
+// 6 x 16 floats on AVX2: 12 accumulators + 2 of B + 1 of A = 15 of 16 registers. Fewer accumulators
+// can not hide the latency of the multiply-add (4 cycles, 2 a cycle), more would spill.
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+template <typename T>
+Vec<T> activate(Vec<T> x, Activation activation) {
+    // NaN <= 0 is false: NaN passes.
+    return activation == Activation::Relu ? select<T>(x <= Vec<T>::zero(), Vec<T>::zero(), x) : x;
+}
+
+template <typename T>
+T activate_one(T x, Activation activation) {
+    return activation == Activation::Relu && x <= 0 ? T(0) : x;
+}
+
+// C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for one whole MR x NR tile; ldc is the step
+// between rows of C.
+template <typename T, int MR, int NV>
+void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    V acc[MR][NV];
+    for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
+
+    for (index_t block = 0; block < k.blocks; ++block, a += k.a_block, b += k.b_block) {
+        const T* a_row = a;
+        const T* b_row = b;
+        for (index_t row = 0; row < k.rows; ++row, a_row += k.a_row, b_row += k.b_row) {
+            const T* ak = a_row;
+            const T* bk = b_row;
+            for (index_t col = 0; col < k.cols; ++col, ak += k.a_col, bk += k.b_col) {
+                V bv[NV];
+                for (int j = 0; j < NV; ++j) bv[j] = V::load(bk + j * L);
+                for (int i = 0; i < MR; ++i) {
+                    const V ai = V::broadcast(ak[i]);
+                    for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
+                }
+            }
+        }
+    }
+
+    const V alpha = V::broadcast(e.alpha);
+    for (int i = 0; i < MR; ++i, c += ldc) {
+        for (int j = 0; j < NV; ++j) {
+            V x = acc[i][j];
+            if (e.alpha != 1) x = x * alpha;
+            if (e.accumulate) x = x + V::load(c + j * L);
+            if (e.row_bias != nullptr) x = x + V::broadcast(e.row_bias[i]);
+            if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j * L);
+            activate(x, e.activation).store(c + j * L);
+        }
+    }
+}
+
+// The epilogue for the mr x nr corner of a tile that gemm left in scratch (NR values a row):
+// what hangs over the edge of C is dropped here, which keeps masks out of the loop above. c_step is
+// the step between columns of C.
+template <typename T, int NR>
+void merge_tile(index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_t c_step,
+                const Epilogue<T>& e) {
+    for (index_t i = 0; i < mr; ++i, tile += NR, c += ldc) {
+        const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
+        for (index_t j = 0; j < nr; ++j) {
+            T x = e.alpha == 1 ? tile[j] : e.alpha * tile[j];
+            if (e.accumulate) x += c[j * c_step];
+            if (e.row_bias != nullptr) x += row_bias;
+            if (e.col_bias != nullptr) x += e.col_bias[j];
+            c[j * c_step] = activate_one(x, e.activation);
+        }
+    }
+}
+
+// The ceiling of the loop above: its multiply-adds without its loads, in as many accumulators.
+// Returns the number of operations (two a multiply-add); `result` takes what was computed, NR values,
+// so that the compiler can not leave it out.
+template <typename T, int kAccumulators>
+double fma_peak(index_t steps, T* result) {
+    using V = Vec<T>;
+    V acc[kAccumulators];
+    for (int i = 0; i < kAccumulators; ++i) acc[i] = V::broadcast(static_cast<T>(i));
+    const V factor = V::broadcast(T(0.5)), summand = V::broadcast(T(1));
+    for (index_t step = 0; step < steps; ++step)
+        for (int i = 0; i < kAccumulators; ++i) acc[i] = fma(acc[i], factor, summand);
+    V sum = V::zero();
+    for (int i = 0; i < kAccumulators; ++i) sum = sum + acc[i];
+    sum.store(result);
+    return 2.0 * kAccumulators * static_cast<double>(V::lanes) * static_cast<double>(steps);
+}
+
+}  // namespace pyconv::PYCONV_ISA

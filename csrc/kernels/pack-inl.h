@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packers: copies into the order in which the GEMM micro-kernel reads. Included once per ISA.
+//
+// A panel holds R rows (MR of A, NR of B) of kc steps: value (i, k) stands at panel[k * R + i], and
+// rows past the last one are 0. Panels follow each other.
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+// One panel from rows whose k values are contiguous: L x L blocks, transposed in registers.
+// Returns the number of k steps done; the caller does the rest one value at a time.
+template <typename T, int R>
+index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row_step, T* panel) {
+    constexpr index_t L = Vec<T>::lanes;
+    constexpr index_t kLastGroup = (R - 1) / L * L;
+    index_t k = 0;
+    // A store of L lanes may hang over into the next step's first values: groups of rows are
+    // therefore done last first, and the last step is left to the caller.
+    for (; k + L < kc; k += L) {
+        for (index_t r0 = kLastGroup; r0 >= 0; r0 -= L) {
+            Vec<T> block[L];
+            for (index_t i = 0; i < L; ++i) {
+                block[i] = r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k)
+                                         : Vec<T>::zero();
+            }
+            transpose<T>(block);
+            for (index_t i = 0; i < L; ++i) block[i].store(panel + (k + i) * R + r0);
+        }
+    }
+    return k;
+}
+
+template <typename T, int R>
+void pack_panels(index_t rows, index_t kc, const T* in, index_t row_step, index_t k_step,
+                 T* panels) {
+    for (; rows > 0; rows -= R, in += R * row_step, panels += R * kc) {
+        const index_t valid = rows < R ? rows : R;
+        index_t k = 0;
+        if (row_step == 1 && valid == R) {
+            for (; k < kc; ++k)
+                for (int i = 0; i < R; ++i) panels[k * R + i] = in[k * k_step + i];
+        } else if (k_step == 1) {
+            k = pack_panel_transposed<T, R>(valid, kc, in, row_step, panels);
+        }
+        for (; k < kc; ++k) {
+            for (index_t i = 0; i < valid; ++i) panels[k * R + i] = in[i * row_step + k * k_step];
+            for (index_t i = valid; i < R; ++i) panels[k * R + i] = 0;
+        }
+    }
+}
+
+template <typename T, int MR>
+void pack_a(index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step, T* panels) {
+    pack_panels<T, MR>(rows, kc, a, row_step, k_step, panels);
+}
+
+template <typename T, int NR>
+void pack_b(index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step, T* panels) {
+    pack_panels<T, NR>(cols, kc, b, col_step, k_step, panels);
+}
+
+// One kernel tap of an im2col panel, for `planes` channels. The lanes of the runs come from the
+// image, `step` apart; the others are padding, 0. For channel p the image is at
+// image + p * plane_step and the lanes at panel + p * panel_step. The runs are the same for every
+// channel: nearly always one that fills the panel, or a few where it meets the border or the end of
+// an image row.
+template <typename T, int NR>
+void pack_pixels(index_t planes, index_t plane_step, const T* image, index_t step,
+                 const PixelRun* runs, index_t run_count, index_t panel_step, T* panel) {
+    using V = Vec<T>;
+    using Mask = typename V::Mask;
+    using Lane = typename LaneInt<T>::type;
+    constexpr index_t L = V::lanes;
+    constexpr index_t kVectors = NR / L;
+
+    if (step == 1 && run_count == 1 && runs[0].count == NR) {
+        image += runs[0].start;
+        for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step)
+            for (index_t v = 0; v < kVectors; ++v) V::load(image + v * L).store(panel + v * L);
+        return;
+    }
+
+    constexpr index_t kFewRuns = 4;
+    if (step == 1 && run_count <= kFewRuns) {
+        // The part of a run within one vector: lane l comes from image[start + l] under the mask.
+        struct Piece {
+            index_t start;
+            Mask mask;
+        };
+        Piece pieces[kFewRuns + kVectors];  // a run makes one more at each vector border it crosses
+        index_t end[kVectors];              // of the pieces of vector v
+        Mask lane;
+        for (index_t l = 0; l < L; ++l) lane[l] = static_cast<Lane>(l);
+        index_t count = 0;
+        for (index_t v = 0, r = 0; v < kVectors; ++v) {
+            for (; r < run_count && runs[r].first < (v + 1) * L; ++r) {
+                const auto first = static_cast<Lane>(runs[r].first - v * L);
+                const auto last = static_cast<Lane>(first + runs[r].count);
+                pieces[count++] = {runs[r].start - first, (lane >= first) & (lane < last)};
+                if (last > L) break;  // goes on in the next vector
+            }
+            end[v] = count;
+        }
+        for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
+            index_t i = 0;
+            for (index_t v = 0; v < kVectors; ++v) {
+                // Bits, not values: -0 + 0 would lose the sign of a zero.
+                Mask bits{};
+                for (; i < end[v]; ++i) {
+                    bits |= reinterpret_cast<Mask>(
+                        V::load_masked(image + pieces[i].start, pieces[i].mask).v);
+                }
+                V{reinterpret_cast<typename V::Native>(bits)}.store(panel + v * L);
+            }
+        }
+        return;
+    }
+
+    for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
+        for (index_t v = 0; v < kVectors; ++v) V::zero().store(panel + v * L);
+        for (index_t r = 0; r < run_count; ++r) {
+            const T* from = image + runs[r].start;
+            T* to = panel + runs[r].first;
+            for (index_t l = 0; l < runs[r].count; ++l) to[l] = from[l * step];
+        }
+    }
+}
+
+// out[j, i] = in[i, j] for i < rows, j < cols.
+template <typename T>
+void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
+               index_t out_step) {
+    constexpr index_t L = Vec<T>::lanes;
+    const index_t whole_rows = rows / L * L, whole_cols = cols / L * L;
+    for (index_t i = 0; i < whole_rows; i += L) {
+        for (index_t j = 0; j < whole_cols; j += L) {
+            Vec<T> block[L];
+            for (index_t l = 0; l < L; ++l) block[l] = Vec<T>::load(in + (i + l) * in_step + j);
+            transpose<T>(block);
+            for (index_t l = 0; l < L; ++l) block[l].store(out + (j + l) * out_step + i);
+        }
+    }
+    for (index_t i = 0; i < rows; ++i) {
+        const index_t done = i < whole_rows ? whole_cols : 0;
+        for (index_t j = done; j < cols; ++j) out[j * out_step + i] = in[i * in_step + j];
+    }
+}
+
+}  // namespace pyconv::PYCONV_ISA

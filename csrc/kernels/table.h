@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The table of kernels: every leaf loop, for each element type and instruction set.
+//
+// A kernel is a template in one of the *-inl.h files. Each isa_*.cpp compiles all of them for one
+// instruction set and fills one table; ops/ fetches the table of the current ISA, and tests and
+// benchmarks read the same rows (registry.h). Adding a kernel is one line in PYCONV_KERNELS, one in
+// instantiate-inl.h and one template. No standard C++ header may be included here: see
+// instantiate-inl.h.
+//
+// Conventions: sizes first, then inputs, then output; all pointers point at whole arrays of the
+// given sizes; nothing outside them is read or written; outputs overlap no input unless it says so.
+#pragma once
+
+#include "base/types.h"
+
+namespace pyconv {
+
+enum class Activation { None, Relu };
+
+// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps. A packed panel is one run with
+// a_col = MR and b_col = NR; the weight gradient walks the pixels of several image rows, and of
+// several images, where they lie.
+struct KLoop {
+    index_t blocks, rows, cols;
+    index_t a_block, a_row, a_col;  // from one k to the next in A: per block, run and step
+    index_t b_block, b_row, b_col;
+};
+
+// What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias).
+template <typename T>
+struct Epilogue {
+    T alpha = 1;
+    bool accumulate = false;
+    const T* row_bias = nullptr;  // one value a row of the tile, or nullptr
+    const T* col_bias = nullptr;  // one value a column of the tile, or nullptr
+    Activation activation = Activation::None;
+};
+
+// Lanes first .. first + count of a packed panel come from image[start], image[start + step], ...
+struct PixelRun {
+    index_t first, count, start;
+};
+
+// Name and signature of every kernel of element type T. What each computes stands at its template.
+#define PYCONV_KERNELS(X)                                                                          \
+    X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
+    X(merge_tile, void, index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_t c_step,  \
+      const Epilogue<T>& e)                                                                        \
+    X(pack_a, void, index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,        \
+      T* panels)                                                                                   \
+    X(pack_b, void, index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step,        \
+      T* panels)                                                                                   \
+    X(pack_pixels, void, index_t planes, index_t plane_step, const T* image, index_t step,         \
+      const PixelRun* runs, index_t run_count, index_t panel_step, T* panel)                       \
+    X(transpose, void, index_t rows, index_t cols, const T* in, index_t in_step, T* out,           \
+      index_t out_step)                                                                            \
+    X(max_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,       \
+      int32_t* row)                                                                                \
+    X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \
+    X(add_to, void, index_t n, const T* in, T* sum)                                                \
+    X(scale, void, index_t n, T factor, T* values)                                                 \
+    X(relu, void, index_t n, const T* in, T* out)                                                  \
+    X(relu_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)        \
+    X(leaky_relu, void, index_t n, T slope, const T* in, T* out)                                   \
+    X(leaky_relu_backward, void, index_t n, T slope, const T* grad_output, const T* input,         \
+      T* grad_input)                                                                               \
+    X(sigmoid_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)     \
+    X(tanh_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)        \
+    X(reduce_sum, double, index_t n, const T* in)                                                  \
+    X(reduce_square, double, index_t n, const T* in, T center)                                     \
+    X(reduce_product, double, index_t n, const T* a, const T* b, T center)                         \
+    X(affine, void, index_t n, const T* in, T center, T factor, T shift, T* out)                   \
+    X(affine2, void, index_t n, const T* a, const T* b, T center, T factor_a, T factor_b, T shift, \
+      T* out)                                                                                      \
+    X(fma_peak, double, index_t steps, T* result)
+
+template <typename T>
+struct Kernels {
+    // Tile of the gemm kernel, and the cache blocks that go with it (Low et al., "Analytical
+    // Modeling Is Enough for High-Performance BLIS", 2016): a KC x NR panel of B takes half of L1,
+    // an MC x KC block of A under half of L2, a KC x NC block of B a share of L3.
+    index_t MR, NR;
+    index_t MC, KC, NC;
+#define PYCONV_MEMBER(name, result, ...) result (*name)(__VA_ARGS__);
+    PYCONV_KERNELS(PYCONV_MEMBER)
+#undef PYCONV_MEMBER
+};
+
+// No tile of any instruction set is larger: the size of a scratch tile on the stack.
+inline constexpr index_t kMaxTile = 16 * 32;
+
+}  // namespace pyconv

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// 2-D cross-correlation over NCHW arrays and its three gradients.
+//
+// Definition, per group:
+//   output[n,oc,oh,ow] = bias[oc]
+//       + sum(c,kh,kw) input[n, c, oh*stride_h - pad_top  + kh*dilation_h,
+//                                  ow*stride_w - pad_left + kw*dilation_w] * weight[oc,c,kh,kw]
+// with input taken as 0 outside its bounds: zeros that are multiplied like any other value, exactly
+// as if the image had been padded first (0 * Inf = NaN at the border). conv2d is linear in input and
+// in weight, and the two backward functions are its adjoints; the tests test exactly that.
+//
+// All arrays are contiguous; each function overwrites its last argument, which overlaps no other.
+#pragma once
+
+#include "kernels/table.h"
+#include "ops/conv2d_shape.h"
+
+namespace pyconv {
+
+enum class Conv2dAlgorithm {
+    Auto,          // chosen from the shape and the ISA alone
+    Im2col,        // the im2col matrix of one image in memory, then gemm: the textbook path
+    ImplicitGemm,  // the same sums, packed on the fly
+};
+
+template <typename T>
+void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
+            Activation activation, Conv2dAlgorithm algorithm, T* output);
+
+// With `bias` (C values) and `activation`, which a gradient has no use for: transposed convolution.
+template <typename T>
+void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
+                           const T* bias, Activation activation, Conv2dAlgorithm algorithm,
+                           T* grad_input);
+
+template <typename T>
+void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
+                            Conv2dAlgorithm algorithm, T* grad_weight);
+
+// grad_bias[oc] = sum(n, oh, ow) grad_output[n, oc, oh, ow]
+template <typename T>
+void conv2d_backward_bias(const Shape4& output_shape, const T* grad_output, T* grad_bias);
+
+}  // namespace pyconv

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Algorithm "implicit_gemm" of conv2d.h, forward and both gradients; same arguments.
+#pragma once
+
+#include "ops/conv2d.h"
+
+namespace pyconv::implicit_gemm {
+
+template <typename T>
+void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
+            Activation activation, T* output);
+
+template <typename T>
+void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
+                           const T* bias, Activation activation, T* grad_input);
+
+template <typename T>
+void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
+                            T* grad_weight);
+
+}  // namespace pyconv::implicit_gemm

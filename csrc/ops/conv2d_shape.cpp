@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ops/conv2d_shape.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/checked.h"
+
+namespace pyconv {
+namespace {
+
+std::string text(const Shape4& shape) { return shape_text({shape.begin(), shape.end()}); }
+
+void check_sizes(const char* function, const char* argument, const Shape4& shape) {
+    for (const index_t size : shape) {
+        check(size >= 0, function, ": ", argument, " has a negative size, got shape ", text(shape),
+              "; expected sizes >= 0");
+    }
+    checked_elements(function, argument, {shape[0], shape[1], shape[2], shape[3]});
+}
+
+// What both kinds of convolution ask of weight and groups; `channels` names weight's first axis.
+void check_weight(const char* function, const Shape4& weight, index_t groups, const char* channels) {
+    check_sizes(function, "weight", weight);
+    check(weight[2] >= 1 && weight[3] >= 1, function,
+          ": weight has an empty kernel, got shape ", text(weight), "; expected KH, KW >= 1");
+    check(groups >= 1, function, ": groups is out of range, got ", groups, "; expected >= 1");
+    check(weight[0] % groups == 0, function, ": groups does not divide weight's ", channels,
+          " channels, got groups=", groups, ", weight ", text(weight));
+}
+
+}  // namespace
+
+void check_pair(const char* function, const char* argument, const Pair& values, index_t least) {
+    for (const index_t value : values) {
+        check(value >= least && value <= kMaxBytes, function, ": ", argument,
+              " is out of range, got (", values[0], ", ", values[1], "); expected ", least, " to ",
+              kMaxBytes);
+    }
+}
+
+void check_padding(const char* function, const Padding& p) {
+    if (p.same) return;
+    for (const index_t pad : {p.top, p.bottom, p.left, p.right}) {
+        check(pad >= 0 && pad <= kMaxBytes, function, ": padding is out of range, got ((", p.top,
+              ", ", p.bottom, "), (", p.left, ", ", p.right, ")); expected 0 to ", kMaxBytes);
+    }
+}
+
+index_t effective_kernel(const char* function, index_t kernel, index_t dilation) {
+    return checked_add(function, checked_mul(function, dilation, kernel - 1), 1);
+}
+
+WindowAxis window_axis(const char* function, const char* axis, const char* kernel_name,
+                       index_t size, index_t kernel, index_t stride, index_t dilation, bool same,
+                       index_t pad_begin, index_t pad_end, bool ceil_mode) {
+    const index_t extent = effective_kernel(function, kernel, dilation);
+    if (same) {
+        const index_t output = ceil_div(size, stride);
+        if (output == 0) return {0, 0};
+        const index_t covered =
+            checked_add(function, checked_mul(function, output - 1, stride), extent);
+        return {output, std::max<index_t>(covered - size, 0) / 2};
+    }
+    const index_t padded = checked_add(function, checked_add(function, size, pad_begin), pad_end);
+    check(padded >= extent, function, ": ", kernel_name, " is larger than the padded input along ",
+          axis, ", got kernel extent ", extent, " (size ", kernel, ", dilation ", dilation,
+          ") and padded size ", padded, "; expected at most that");
+    const index_t steps = padded - extent;
+    index_t output = steps / stride + 1;
+    if (ceil_mode && steps % stride != 0 &&
+        checked_mul(function, output, stride) < checked_add(function, size, pad_begin)) {
+        ++output;
+    }
+    return {output, pad_begin};
+}
+
+Range taps_inside(index_t count, index_t stride, index_t offset, index_t size) {
+    const index_t begin = offset >= 0 ? 0 : std::min(count, ceil_div(-offset, stride));
+    const index_t end = offset >= size ? 0 : std::min(count, ceil_div(size - offset, stride));
+    return {begin, std::max(begin, end)};
+}
+
+Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const Shape4& weight,
+                              Pair stride, const Padding& padding, Pair dilation, index_t groups) {
+    check_sizes(function, "input", input);
+    check_weight(function, weight, groups, "output");
+    check_pair(function, "stride", stride, 1);
+    check_pair(function, "dilation", dilation, 1);
+    check_padding(function, padding);
+    check(input[1] % groups == 0 && input[1] / groups == weight[1], function, ": weight expects ",
+          weight[1], " input channels per group, got ", input[1], " channels in ", groups,
+          " groups; input ", text(input), ", weight ", text(weight), ", groups=", groups);
+    const WindowAxis vertical =
+        window_axis(function, "H", "weight", input[2], weight[2], stride[0], dilation[0],
+                    padding.same, padding.top, padding.bottom, false);
+    const WindowAxis horizontal =
+        window_axis(function, "W", "weight", input[3], weight[3], stride[1], dilation[1],
+                    padding.same, padding.left, padding.right, false);
+    const Conv2dShape s{.N = input[0], .C = input[1], .H = input[2], .W = input[3],
+                        .OC = weight[0], .KH = weight[2], .KW = weight[3],
+                        .OH = vertical.output, .OW = horizontal.output,
+                        .stride_h = stride[0], .stride_w = stride[1],
+                        .pad_top = vertical.pad_begin, .pad_left = horizontal.pad_begin,
+                        .dilation_h = dilation[0], .dilation_w = dilation[1], .G = groups};
+    checked_elements(function, "output", {s.N, s.OC, s.OH, s.OW});
+    return s;
+}
+
+Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& input,
+                                         const Shape4& weight, Pair stride, const Padding& padding,
+                                         Pair output_padding, Pair dilation, index_t groups) {
+    check_sizes(function, "input", input);
+    check_weight(function, weight, groups, "input");
+    check_pair(function, "stride", stride, 1);
+    check_pair(function, "dilation", dilation, 1);
+    check_pair(function, "output_padding", output_padding, 0);
+    check_padding(function, padding);
+    check(input[1] == weight[0], function, ": weight expects ", weight[0],
+          " input channels, got input ", text(input), ", weight ", text(weight));
+
+    const std::array<index_t, 4> pads = {padding.top, padding.bottom, padding.left, padding.right};
+    std::array<index_t, 2> size{}, pad_begin{};
+    for (size_t d = 0; d < 2; ++d) {
+        const char* axis = d == 0 ? "H" : "W";
+        const index_t in = input[2 + d];
+        check(output_padding[d] < std::max(stride[d], dilation[d]), function,
+              ": output_padding is out of range, got (", output_padding[0], ", ",
+              output_padding[1], "); expected less than stride or dilation along ", axis);
+        const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
+        if (padding.same) {
+            size[d] = checked_add(function, checked_mul(function, in, stride[d]), output_padding[d]);
+            pad_begin[d] = std::max<index_t>(extent - stride[d], 0) / 2;
+        } else {
+            check(in >= 1, function, ": input is empty along ", axis, ", got ", text(input),
+                  "; expected at least one pixel");
+            const index_t full = checked_add(
+                function, checked_add(function, checked_mul(function, in - 1, stride[d]), extent),
+                output_padding[d]);
+            size[d] = full - pads[2 * d] - pads[2 * d + 1];
+            check(size[d] >= 1, function, ": padding leaves no output along ", axis, ", got ",
+                  pads[2 * d], " + ", pads[2 * d + 1], "; expected less than ", full);
+            pad_begin[d] = pads[2 * d];
+        }
+    }
+    const Conv2dShape s{.N = input[0], .C = checked_mul(function, weight[1], groups),
+                        .H = size[0], .W = size[1],
+                        .OC = weight[0], .KH = weight[2], .KW = weight[3],
+                        .OH = input[2], .OW = input[3],
+                        .stride_h = stride[0], .stride_w = stride[1],
+                        .pad_top = pad_begin[0], .pad_left = pad_begin[1],
+                        .dilation_h = dilation[0], .dilation_w = dilation[1], .G = groups};
+    checked_elements(function, "output", {s.N, s.C, s.H, s.W});
+    return s;
+}
+
+}  // namespace pyconv

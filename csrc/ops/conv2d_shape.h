@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The sizes of one convolution: the only source of them, for allocation and loops alike.
+#pragma once
+
+#include <array>
+
+#include "base/types.h"
+
+namespace pyconv {
+
+using Pair = std::array<index_t, 2>;    // vertical, horizontal
+using Shape4 = std::array<index_t, 4>;  // N, C, H, W or OC, C / G, KH, KW
+
+// Explicit pads, or "same": as many zeros as make OH = ceil(H / stride), the odd one at the end
+// (TensorFlow's SAME, ONNX's SAME_UPPER). "valid" is explicit zeros.
+struct Padding {
+    bool same = false;
+    index_t top = 0, bottom = 0, left = 0, right = 0;
+};
+
+struct Conv2dShape {
+    index_t N, C, H, W;              // input   (N, C, H, W)
+    index_t OC, KH, KW;              // weight  (OC, C / G, KH, KW)
+    index_t OH, OW;                  // output  (N, OC, OH, OW)
+    index_t stride_h, stride_w;
+    index_t pad_top, pad_left;       // zeros before the first row and column
+    index_t dilation_h, dilation_w;  // 1 = dense
+    index_t G;
+
+    // Checks every argument; throws std::invalid_argument that begins with `function`.
+    static Conv2dShape make(const char* function, const Shape4& input, const Shape4& weight,
+                            Pair stride, const Padding& padding, Pair dilation, index_t groups);
+
+    // The convolution whose input gradient is the transposed convolution of `input` (N, C, H, W)
+    // with `weight` (C, OC / G, KH, KW): its output is that input, its input is that output.
+    static Conv2dShape make_transposed(const char* function, const Shape4& input,
+                                       const Shape4& weight, Pair stride, const Padding& padding,
+                                       Pair output_padding, Pair dilation, index_t groups);
+
+    Shape4 input_shape() const { return {N, C, H, W}; }
+    Shape4 weight_shape() const { return {OC, C / G, KH, KW}; }
+    Shape4 output_shape() const { return {N, OC, OH, OW}; }
+
+    // Multiply-adds of one pass, taps on the padding included.
+    double multiply_adds() const {
+        return static_cast<double>(N * OC) * static_cast<double>(OH * OW) *
+               static_cast<double>(C / G * KH * KW);
+    }
+};
+
+// One axis of a sliding window: how many outputs, and the zeros before the first input.
+struct WindowAxis {
+    index_t output, pad_begin;
+};
+
+// dilation * (kernel - 1) + 1, checked.
+index_t effective_kernel(const char* function, index_t kernel, index_t dilation);
+
+// (size + pads - effective kernel) / stride + 1 windows, the division rounded down or, with
+// `ceil_mode`, up (but no window may start beyond the input and its leading pad: torch's rule).
+// `axis` and `kernel_name` are words for messages: "H", "weight".
+WindowAxis window_axis(const char* function, const char* axis, const char* kernel_name,
+                       index_t size, index_t kernel, index_t stride, index_t dilation, bool same,
+                       index_t pad_begin, index_t pad_end, bool ceil_mode);
+
+struct Range {
+    index_t begin, end;
+};
+// The i in [0, count) for which i * stride + offset lies in [0, size); begin <= end.
+Range taps_inside(index_t count, index_t stride, index_t offset, index_t size);
+
+// Checks that both values are in [least, kMaxBytes].
+void check_pair(const char* function, const char* argument, const Pair& values, index_t least);
+void check_padding(const char* function, const Padding& padding);
+
+}  // namespace pyconv

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Pooling over windows of each H x W plane: maximum and average, sliding and adaptive.
+//
+// A window is a product of two intervals, one an axis; a Pool2dShape lists them. Sliding, adaptive
+// and global pooling differ in that list and in nothing else.
+#pragma once
+
+#include <vector>
+
+#include "base/types.h"
+#include "ops/conv2d_shape.h"
+
+namespace pyconv {
+
+// Taps begin, begin + dilation, ... below end, all inside the input; none when begin == end.
+struct Window {
+    index_t begin, end;
+    index_t extent;  // what the average divides by along this axis, padding counted or not
+};
+
+struct Pool2dShape {
+    index_t N, C, H, W;
+    index_t OH, OW;
+    index_t dilation_h, dilation_w;
+    std::vector<Window> rows, cols;  // OH and OW of them
+
+    struct Options {
+        Pair kernel_size, stride;
+        Padding padding;
+        Pair dilation = {1, 1};
+        bool ceil_mode = false;
+        bool count_include_pad = true;
+    };
+    // Throw std::invalid_argument that begins with `function`.
+    static Pool2dShape make(const char* function, const Shape4& input, const Options& options);
+    // Window o of an axis is [floor(o * H / OH), ceil((o + 1) * H / OH)).
+    static Pool2dShape make_adaptive(const char* function, const Shape4& input, Pair output_size);
+
+    Shape4 input_shape() const { return {N, C, H, W}; }
+    Shape4 output_shape() const { return {N, C, OH, OW}; }
+};
+
+// Padding is absent: never chosen. A NaN in the window wins, the first of equal maxima wins.
+// indices: h * W + w of the maximum, -1 for a window without taps (its output is -inf); or nullptr.
+template <typename T>
+void max_pool2d(const Pool2dShape& s, const T* input, T* output, int32_t* indices);
+
+// Adds each grad_output to the pixel that its index names. Indices come from users: each is checked.
+template <typename T>
+void max_pool2d_backward(const char* function, const Shape4& input_shape,
+                         const Shape4& output_shape, const T* grad_output, const int32_t* indices,
+                         T* grad_input);
+
+// The sum over the window divided by the product of its extents, or by `divisor` if not 0.
+template <typename T>
+void avg_pool2d(const Pool2dShape& s, index_t divisor, const T* input, T* output);
+
+template <typename T>
+void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_output,
+                         T* grad_input);
+
+}  // namespace pyconv

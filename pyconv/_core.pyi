@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The extension module, as pyconv.functional and pyconv.runtime see it. tests/test_package.py holds
+# these names and parameter counts against the module.
+from typing import Any
+
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+_Pair = tuple[int, int]
+_Shape4 = tuple[int, int, int, int]
+_Padding = tuple[_Pair, _Pair] | None
+_ConvOptions = tuple[_Pair, _Padding, _Pair, int]  # stride, padding, dilation, groups
+
+__version__: str
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def set_thread_num_threads(n: int, /) -> int: ...
+def default_num_threads() -> int: ...
+def get_isa() -> str: ...
+def set_isa(name: str, /) -> None: ...
+def available_isas() -> list[str]: ...
+def release_memory() -> None: ...
+def memory_info() -> dict[str, int]: ...
+def build_info() -> dict[str, Any]: ...
+def kernels() -> list[dict[str, Any]]: ...
+def measure_fma_peak(threads: int, float64: bool, seconds: float, /) -> float: ...
+def gemm(
+    a: _Array,
+    b: _Array,
+    trans_a: bool,
+    trans_b: bool,
+    alpha: float,
+    beta: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def linear(
+    input: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    activation: str | None,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def linear_backward_input(
+    grad_output: _Array, weight: _Array, out: _Array | None, /
+) -> _Array: ...
+def linear_backward_weight(
+    grad_output: _Array, input: _Array, out: _Array | None, /
+) -> _Array: ...
+def linear_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
+def conv2d(
+    input: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    options: _ConvOptions,
+    activation: str | None,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv2d_backward_input(
+    grad_output: _Array,
+    weight: _Array,
+    input_shape: _Shape4,
+    options: _ConvOptions,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv2d_backward_weight(
+    grad_output: _Array,
+    input: _Array,
+    weight_shape: _Shape4,
+    options: _ConvOptions,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv2d_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
+def conv_transpose2d(
+    input: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    options: _ConvOptions,
+    output_padding: _Pair,
+    activation: str | None,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv_transpose2d_backward_input(
+    grad_output: _Array,
+    weight: _Array,
+    options: _ConvOptions,
+    output_padding: _Pair,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv_transpose2d_backward_weight(
+    grad_output: _Array,
+    input: _Array,
+    weight_shape: _Shape4,
+    options: _ConvOptions,
+    output_padding: _Pair,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def im2col(
+    input: _Array, kernel_size: _Pair, options: _ConvOptions, out: _Array | None, /
+) -> _Array: ...
+def col2im(
+    columns: _Array,
+    input_shape: _Shape4,
+    kernel_size: _Pair,
+    options: _ConvOptions,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def max_pool2d(
+    input: _Array,
+    kernel_size: _Pair,
+    stride: _Pair,
+    padding: _Padding,
+    dilation: _Pair,
+    ceil_mode: bool,
+    return_indices: bool,
+    out: _Array | None,
+    /,
+) -> _Array | tuple[_Array, _Array]: ...
+def max_pool2d_backward(
+    grad_output: _Array, indices: _Array, input_shape: _Shape4, out: _Array | None, /
+) -> _Array: ...
+def avg_pool2d(
+    input: _Array,
+    kernel_size: _Pair,
+    stride: _Pair,
+    padding: _Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def avg_pool2d_backward(
+    grad_output: _Array,
+    input_shape: _Shape4,
+    kernel_size: _Pair,
+    stride: _Pair,
+    padding: _Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def adaptive_max_pool2d(
+    input: _Array, output_size: _Pair, return_indices: bool, out: _Array | None, /
+) -> _Array | tuple[_Array, _Array]: ...
+def adaptive_avg_pool2d(input: _Array, output_size: _Pair, out: _Array | None, /) -> _Array: ...
+def adaptive_avg_pool2d_backward(
+    grad_output: _Array, input_shape: _Shape4, out: _Array | None, /
+) -> _Array: ...
+def global_max_pool2d(
+    input: _Array, return_indices: bool, out: _Array | None, /
+) -> _Array | tuple[_Array, _Array]: ...
+def global_avg_pool2d(input: _Array, out: _Array | None, /) -> _Array: ...
+def global_avg_pool2d_backward(
+    grad_output: _Array, input_shape: _Shape4, out: _Array | None, /
+) -> _Array: ...
+def relu(input: _Array, out: _Array | None, /) -> _Array: ...
+def relu_backward(grad_output: _Array, output: _Array, out: _Array | None, /) -> _Array: ...
+def leaky_relu(input: _Array, negative_slope: float, out: _Array | None, /) -> _Array: ...
+def leaky_relu_backward(
+    grad_output: _Array, input: _Array, negative_slope: float, out: _Array | None, /
+) -> _Array: ...
+def sigmoid(input: _Array, out: _Array | None, /) -> _Array: ...
+def sigmoid_backward(grad_output: _Array, output: _Array, out: _Array | None, /) -> _Array: ...
+def tanh(input: _Array, out: _Array | None, /) -> _Array: ...
+def tanh_backward(grad_output: _Array, output: _Array, out: _Array | None, /) -> _Array: ...
+def softmax(input: _Array, axis: int, out: _Array | None, /) -> _Array: ...
+def softmax_backward(
+    grad_output: _Array, output: _Array, axis: int, out: _Array | None, /
+) -> _Array: ...
+def log_softmax(input: _Array, axis: int, out: _Array | None, /) -> _Array: ...
+def log_softmax_backward(
+    grad_output: _Array, output: _Array, axis: int, out: _Array | None, /
+) -> _Array: ...
+def batch_norm_statistics(input: _Array, /) -> tuple[_Array, _Array]: ...
+def batch_norm(
+    input: _Array,
+    mean: _Array,
+    var: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    eps: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def batch_norm_backward(
+    grad_output: _Array,
+    input: _Array,
+    mean: _Array,
+    var: _Array,
+    weight: _Array | None,
+    training: bool,
+    eps: float,
+    /,
+) -> tuple[_Array, _Array, _Array]: ...

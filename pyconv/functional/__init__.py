@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pure functions on NumPy arrays, forward and backward.
+
+Every function takes float32 or float64 arrays (one dtype a call) of any strides, never writes to
+them, keeps no state, and releases the GIL while it computes. Tensors are positional, options
+keyword-only. `out`, where there is one, is a C-contiguous array that receives the result and
+overlaps no other argument. An activation or layer ``f`` has its gradient in ``f_backward`` or, where
+there are several, in ``f_backward_input`` and so on.
+"""
+
+from pyconv.functional.activation import (
+    dropout,
+    dropout_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
+from pyconv.functional.conv import (
+    col2im,
+    conv2d,
+    conv2d_backward_bias,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv_transpose2d,
+    conv_transpose2d_backward_input,
+    conv_transpose2d_backward_weight,
+    im2col,
+)
+from pyconv.functional.gemm import (
+    gemm,
+    linear,
+    linear_backward_bias,
+    linear_backward_input,
+    linear_backward_weight,
+)
+from pyconv.functional.loss import (
+    cross_entropy,
+    cross_entropy_backward,
+    mse,
+    mse_backward,
+    multiclass_hinge,
+    multiclass_hinge_backward,
+)
+from pyconv.functional.norm import batch_norm, batch_norm_backward, batch_norm_statistics
+from pyconv.functional.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    avg_pool2d_backward,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+    max_pool2d,
+    max_pool2d_backward,
+)
+
+__all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool2d",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_statistics",
+    "col2im",
+    "conv2d",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "conv_transpose2d",
+    "conv_transpose2d_backward_input",
+    "conv_transpose2d_backward_weight",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "dropout",
+    "dropout_backward",
+    "gemm",
+    "global_avg_pool2d",
+    "global_avg_pool2d_backward",
+    "global_max_pool2d",
+    "im2col",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward_bias",
+    "linear_backward_input",
+    "linear_backward_weight",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mse",
+    "mse_backward",
+    "multiclass_hinge",
+    "multiclass_hinge_backward",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
+]

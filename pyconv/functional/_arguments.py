@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The forms that arguments may take, brought to the one form that the extension takes.
+
+Each function names the caller and the argument in its error. What a *value* must be (positive, small
+enough, fitting the arrays) is checked once, by the extension; here it is only made an int.
+"""
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Pair = tuple[int, int]
+Shape4 = tuple[int, int, int, int]
+
+IntOrPair = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
+
+
+def integer(function: str, name: str, value: object, expected: str = "an integer") -> int:
+    """Return `value` as an int that fits in 64 bits."""
+    if isinstance(value, bool | np.bool):
+        raise TypeError(f"{function}: {name} is a bool, got {value}; expected {expected}")
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        message = f"{function}: {name} is not an integer, got {value!r}; expected {expected}"
+        raise TypeError(message) from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{function}: {name} is out of range, got {number}; expected 64 bits")
+    return number
+
+
+def integers(function: str, name: str, value: object, count: int, expected: str) -> tuple[int, ...]:
+    """Return `value`, a sequence of `count` integers, as a tuple."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"{function}: {name} is not a sequence, got {value!r}; expected {expected}")
+    if len(value) != count:
+        raise ValueError(
+            f"{function}: {name} has {len(value)} values, got {value!r}; expected {expected}"
+        )
+    return tuple(integer(function, name, item, expected) for item in value)
+
+
+def pair(function: str, name: str, value: object) -> Pair:
+    """Return an int or a pair as (vertical, horizontal)."""
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
+        vertical, horizontal = integers(function, name, value, 2, "an int or a pair of ints")
+        return vertical, horizontal
+    both = integer(function, name, value, "an int or a pair of ints")
+    return both, both
+
+
+def shape4(function: str, name: str, value: object) -> Shape4:
+    """Return a shape of four sizes."""
+    a, b, c, d = integers(function, name, value, 4, "four sizes")
+    return a, b, c, d
+
+
+def padding(function: str, value: object) -> tuple[Pair, Pair] | None:
+    """Return the padding as ((top, bottom), (left, right)), or None for "same"."""
+    expected = 'an int, a pair, ((top, bottom), (left, right)), "valid" or "same"'
+    if isinstance(value, str):
+        if value == "same":
+            return None
+        if value == "valid":
+            return (0, 0), (0, 0)
+        raise ValueError(f"{function}: padding is unknown, got {value!r}; expected {expected}")
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, bytes):
+        if len(value) != 2:
+            raise ValueError(
+                f"{function}: padding has {len(value)} values, got {value!r}; expected {expected}"
+            )
+        vertical, horizontal = (pair(function, "padding", item) for item in value)
+        return vertical, horizontal
+    both = integer(function, "padding", value, expected)
+    return (both, both), (both, both)
+
+
+def number(function: str, name: str, value: object) -> float:
+    """Return a real number as a float."""
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        message = f"{function}: {name} is not a number, got {value!r}; expected a float"
+        raise TypeError(message) from None
+
+
+def boolean(function: str, name: str, value: object) -> bool:
+    """Return a truth value, refusing everything that is merely truthy."""
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"{function}: {name} is not a bool, got {value!r}; expected True or False")
+    return bool(value)
+
+
+def text_or_none(function: str, name: str, value: object) -> str | None:
+    """Return a str or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{function}: {name} is not a str, got {value!r}; expected a name or None")
+    return value
+
+
+def text(function: str, name: str, value: object) -> str:
+    """Return a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{function}: {name} is not a str, got {value!r}; expected a name")
+    return value

@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Activations, softmax, dropout, and their gradients."""
+
+import numpy as np
+
+from pyconv import _core
+from pyconv.functional._arguments import Array, integer, number
+
+
+def relu(input: Array, *, out: Array | None = None) -> Array:
+    """Rectified linear unit.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64, any shape.
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``np.where(input <= 0, 0, input)``: NaN stays NaN, -0.0 becomes 0.0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.relu(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    return _core.relu(input, out)
+
+
+def relu_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `relu`, from its output (its input serves as well).
+
+    Parameters
+    ----------
+    grad_output, output : ndarray, one shape
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``np.where(output <= 0, 0, grad_output)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.relu_backward(np.array([5.0, 6.0]), np.array([0.0, 2.0]))
+    array([0., 6.])
+    """
+    return _core.relu_backward(grad_output, output, out)
+
+
+def leaky_relu(
+    input: Array, *, negative_slope: float = 0.01, out: Array | None = None
+) -> Array:
+    """Rectified linear unit that lets a part of negative values through.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64, any shape.
+    negative_slope : float
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``np.where(input > 0, input, negative_slope * input)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.leaky_relu(np.array([-1.0, 2.0]), negative_slope=0.5)
+    array([-0.5,  2. ])
+    """
+    return _core.leaky_relu(input, number("leaky_relu", "negative_slope", negative_slope), out)
+
+
+def leaky_relu_backward(
+    grad_output: Array, input: Array, *, negative_slope: float = 0.01, out: Array | None = None
+) -> Array:
+    """Gradient of `leaky_relu`.
+
+    Parameters
+    ----------
+    grad_output, input : ndarray, one shape
+    negative_slope : float
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``np.where(input > 0, grad_output, negative_slope * grad_output)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.leaky_relu_backward(np.ones(2), np.array([-1.0, 2.0]), negative_slope=0.5)
+    array([0.5, 1. ])
+    """
+    slope = number("leaky_relu_backward", "negative_slope", negative_slope)
+    return _core.leaky_relu_backward(grad_output, input, slope, out)
+
+
+def sigmoid(input: Array, *, out: Array | None = None) -> Array:
+    """Logistic function.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64, any shape.
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``1 / (1 + np.exp(-input))``, computed so that nothing overflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.sigmoid(np.array([0.0, -1000.0]))
+    array([0.5, 0. ])
+    """
+    return _core.sigmoid(input, out)
+
+
+def sigmoid_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `sigmoid`, from its output.
+
+    Parameters
+    ----------
+    grad_output, output : ndarray, one shape
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``grad_output * output * (1 - output)``: at most 1/4 of what came in, and next to nothing where
+    the unit is saturated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.sigmoid_backward(np.ones(1), np.array([0.5]))
+    array([0.25])
+    """
+    return _core.sigmoid_backward(grad_output, output, out)
+
+
+def tanh(input: Array, *, out: Array | None = None) -> Array:
+    """Hyperbolic tangent.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64, any shape.
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``np.tanh(input)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.tanh(np.array([0.0, 100.0]))
+    array([0., 1.])
+    """
+    return _core.tanh(input, out)
+
+
+def tanh_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `tanh`, from its output.
+
+    Parameters
+    ----------
+    grad_output, output : ndarray, one shape
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``grad_output * (1 - output) * (1 + output)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.tanh_backward(np.ones(1), np.array([0.5]))
+    array([0.75])
+    """
+    return _core.tanh_backward(grad_output, output, out)
+
+
+def softmax(input: Array, *, axis: int = -1, out: Array | None = None) -> Array:
+    """Exponentials along an axis, divided by their sum.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64.
+    axis : int
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Raises
+    ------
+    ValueError
+        `axis` is out of range, or `out` cannot hold the result.
+    TypeError
+        The dtype is neither float32 nor float64.
+
+    Notes
+    -----
+    ``e / e.sum(axis, keepdims=True)`` with ``e = np.exp(input - input.max(axis, keepdims=True))``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.softmax(np.array([[0.0, 0.0], [1000.0, 0.0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    return _core.softmax(input, integer("softmax", "axis", axis), out)
+
+
+def softmax_backward(
+    grad_output: Array, output: Array, *, axis: int = -1, out: Array | None = None
+) -> Array:
+    """Gradient of `softmax`, from its output.
+
+    Parameters
+    ----------
+    grad_output, output : ndarray, one shape
+    axis : int
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``output * (grad_output - (grad_output * output).sum(axis, keepdims=True))``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.softmax_backward(np.array([1.0, 0.0]), np.array([0.5, 0.5]))
+    array([ 0.25, -0.25])
+    """
+    return _core.softmax_backward(
+        grad_output, output, integer("softmax_backward", "axis", axis), out
+    )
+
+
+def log_softmax(input: Array, *, axis: int = -1, out: Array | None = None) -> Array:
+    """Logarithm of `softmax`, without its loss of small probabilities.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64.
+    axis : int
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``z - np.log(np.exp(z).sum(axis, keepdims=True))`` with
+    ``z = input - input.max(axis, keepdims=True)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.log_softmax(np.array([1000.0, 0.0]))
+    array([    0., -1000.])
+    """
+    return _core.log_softmax(input, integer("log_softmax", "axis", axis), out)
+
+
+def log_softmax_backward(
+    grad_output: Array, output: Array, *, axis: int = -1, out: Array | None = None
+) -> Array:
+    """Gradient of `log_softmax`, from its output.
+
+    Parameters
+    ----------
+    grad_output, output : ndarray, one shape
+    axis : int
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``grad_output - np.exp(output) * grad_output.sum(axis, keepdims=True)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.log_softmax_backward(np.array([1.0, 0.0]), np.log([0.5, 0.5]))
+    array([ 0.5, -0.5])
+    """
+    return _core.log_softmax_backward(
+        grad_output, output, integer("log_softmax_backward", "axis", axis), out
+    )
+
+
+def dropout(input: Array, p: float, *, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Drop each value with probability `p`, and scale the others up to keep the mean.
+
+    Parameters
+    ----------
+    input : ndarray
+        float32 or float64, any shape.
+    p : float
+        Probability of dropping, in [0, 1).
+    rng : numpy.random.Generator
+        Where the randomness comes from.
+
+    Returns
+    -------
+    output : ndarray, the shape of `input`
+    mask : ndarray, the same
+        0, or ``1 / (1 - p)``; for `dropout_backward`.
+
+    Raises
+    ------
+    ValueError
+        `p` is out of range.
+    TypeError
+        `rng` is no Generator, or the dtype is neither float32 nor float64.
+
+    Notes
+    -----
+    ``mask = (rng.random(input.shape) >= p) / (1 - p)``, ``output = input * mask``
+
+    References
+    ----------
+    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+    JMLR 15, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> output, mask = F.dropout(np.ones(1000), 0.5, rng=np.random.default_rng(0))
+    >>> np.unique(output)
+    array([0., 2.])
+    """
+    probability = number("dropout", "p", p)
+    if not 0 <= probability < 1:
+        raise ValueError(f"dropout: p is out of range, got {p}; expected 0 <= p < 1")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"dropout: rng is no numpy.random.Generator, got {type(rng).__name__}")
+    _require_float("dropout", "input", input)
+    draws = rng.random(input.shape, dtype=input.dtype.type)
+    mask = (draws >= probability) * input.dtype.type(1 / (1 - probability))
+    return input * mask, mask
+
+
+def dropout_backward(grad_output: Array, mask: Array) -> Array:
+    """Gradient of `dropout`.
+
+    Parameters
+    ----------
+    grad_output, mask : ndarray, one shape
+
+    Returns
+    -------
+    ndarray, the shape of `grad_output`
+
+    Notes
+    -----
+    ``grad_output * mask``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.dropout_backward(np.array([3.0, 4.0]), np.array([0.0, 2.0]))
+    array([0., 8.])
+    """
+    _require_float("dropout_backward", "grad_output", grad_output)
+    _require_float("dropout_backward", "mask", mask)
+    if mask.shape != grad_output.shape:
+        raise ValueError(
+            f"dropout_backward: mask has shape {mask.shape}; expected {grad_output.shape}"
+        )
+    if mask.dtype != grad_output.dtype:
+        raise TypeError(
+            f"dropout_backward: mask is {mask.dtype} but grad_output is {grad_output.dtype}"
+        )
+    product: Array = grad_output * mask
+    return product
+
+
+def _require_float(function: str, name: str, array: object) -> None:
+    if not isinstance(array, np.ndarray):
+        got = type(array).__name__
+        raise TypeError(f"{function}: {name} is not an array, got {got}; expected numpy.ndarray")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{function}: {name} is a masked array; expected numpy.ndarray")
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{function}: {name} has dtype {array.dtype.str}; expected native float32 or float64"
+        )
