@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Checked errors: what a caller did wrong, in one sentence.
 //
-// Every message reads `<function>: <argument> <what is wrong>, got <value>; expected <value>`. The bindings turn
-// std::invalid_argument into ValueError, TypeFault into TypeError and std::bad_alloc into
-// MemoryError.
+// Every message reads `<function>: <argument> <what is wrong>, got <value>; expected <value>`. The
+// bindings turn std::invalid_argument into ValueError, TypeFault into TypeError and std::bad_alloc
+// into MemoryError.
 #pragma once
 
 #include <sstream>

@@ -50,11 +50,16 @@ std::atomic<Isa>& selected() {
 
 const char* isa_name(Isa isa) {
     switch (isa) {
-        case Isa::Generic: return "generic";
-        case Isa::Avx2Wide: return "avx2_512";
-        case Isa::Avx2: return "avx2";
-        case Isa::Avx512: return "avx512";
-        case Isa::Neon: return "neon";
+        case Isa::Generic:
+            return "generic";
+        case Isa::Avx2Wide:
+            return "avx2_512";
+        case Isa::Avx2:
+            return "avx2";
+        case Isa::Avx512:
+            return "avx512";
+        case Isa::Neon:
+            return "neon";
     }
     return "unknown";
 }

@@ -11,12 +11,12 @@ namespace pyconv {
 
 // Ordered: a later one is preferred when the machine runs it.
 enum class Isa {
-    Generic,    // the compiler's baseline: SSE2 on x86-64
-    Avx2Wide,   // the Avx512 templates, 512 bits wide, lowered to AVX2 + FMA. For tests only: an
-                // AVX-512 machine is rare, and so the templates run on one that is not
-    Avx2,       // AVX2 + FMA, 256 bits
-    Avx512,     // AVX-512 F, 512 bits
-    Neon,       // AArch64 Advanced SIMD, 128 bits
+    Generic,   // the compiler's baseline: SSE2 on x86-64
+    Avx2Wide,  // the Avx512 templates, 512 bits wide, lowered to AVX2 + FMA. For tests only: an
+               // AVX-512 machine is rare, and so the templates run on one that is not
+    Avx2,      // AVX2 + FMA, 256 bits
+    Avx512,    // AVX-512 F, 512 bits
+    Neon,      // AArch64 Advanced SIMD, 128 bits
 };
 
 const char* isa_name(Isa isa);

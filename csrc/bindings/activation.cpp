@@ -61,29 +61,29 @@ AxisView view_of(const char* function, const char* name, const py::object& objec
         return map_one(#name, input, out,                                                      \
                        [](index_t n, auto* x, auto* y) { pyconv::name(n, x, y); });            \
     });                                                                                        \
-    m.def(#name "_backward", [](const py::object& grad_output, const py::object& second,       \
-                                const py::object& out) {                                       \
-        return map_two(#name "_backward", grad_output, #second, second, out,                   \
-                       [](index_t n, auto* g, auto* y, auto* grad_input) {                     \
-                           pyconv::name##_backward(n, g, y, grad_input);                       \
-                       });                                                                     \
-    });
+    m.def(#name "_backward",                                                                   \
+          [](const py::object& grad_output, const py::object& second, const py::object& out) { \
+              return map_two(#name "_backward", grad_output, #second, second, out,             \
+                             [](index_t n, auto* g, auto* y, auto* grad_input) {               \
+                                 pyconv::name##_backward(n, g, y, grad_input);                 \
+                             });                                                               \
+          });
 
 // The same for ops along an axis; an empty array has no lines to run over.
-#define PYCONV_DEF_AXIS(name)                                                                  \
-    m.def(#name, [](const py::object& input, index_t axis, const py::object& out) {            \
-        const AxisView view = view_of(#name, "input", input, axis);                            \
-        return map_one(#name, input, out, [&](index_t n, auto* x, auto* y) {                   \
-            if (n > 0) pyconv::name(view, x, y);                                               \
-        });                                                                                    \
-    });                                                                                        \
-    m.def(#name "_backward", [](const py::object& grad_output, const py::object& output,       \
-                                index_t axis, const py::object& out) {                         \
-        const AxisView view = view_of(#name "_backward", "grad_output", grad_output, axis);    \
-        return map_two(#name "_backward", grad_output, "output", output, out,                  \
-                       [&](index_t n, auto* g, auto* y, auto* grad_input) {                    \
-                           if (n > 0) pyconv::name##_backward(view, g, y, grad_input);         \
-                       });                                                                     \
+#define PYCONV_DEF_AXIS(name)                                                               \
+    m.def(#name, [](const py::object& input, index_t axis, const py::object& out) {         \
+        const AxisView view = view_of(#name, "input", input, axis);                         \
+        return map_one(#name, input, out, [&](index_t n, auto* x, auto* y) {                \
+            if (n > 0) pyconv::name(view, x, y);                                            \
+        });                                                                                 \
+    });                                                                                     \
+    m.def(#name "_backward", [](const py::object& grad_output, const py::object& output,    \
+                                index_t axis, const py::object& out) {                      \
+        const AxisView view = view_of(#name "_backward", "grad_output", grad_output, axis); \
+        return map_two(#name "_backward", grad_output, "output", output, out,               \
+                       [&](index_t n, auto* g, auto* y, auto* grad_input) {                 \
+                           if (n > 0) pyconv::name##_backward(view, g, y, grad_input);      \
+                       });                                                                  \
     });
 
 }  // namespace

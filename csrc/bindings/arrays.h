@@ -71,8 +71,8 @@ void check_dtype(const char* function, const char* name, const py::array& array,
     if (has_dtype<T>(array)) return;
     const auto got = py::str(array.dtype()).cast<std::string>();
     if (first != nullptr)
-        throw TypeFault(join(function, ": ", name, " is ", got, " but ", first, " is ",
-                             dtype_name<T>()));
+        throw TypeFault(
+            join(function, ": ", name, " is ", got, " but ", first, " is ", dtype_name<T>()));
     throw TypeFault(join(function, ": ", name, " has dtype ", got, "; expected ", dtype_name<T>()));
 }
 
@@ -93,8 +93,7 @@ class OptionalInput {
   public:
     OptionalInput(const char* function, const char* name, const py::handle& object,
                   const Shape& shape, const char* first) {
-        if (!object.is_none())
-            input_.emplace(input_array<T>(function, name, object, shape, first));
+        if (!object.is_none()) input_.emplace(input_array<T>(function, name, object, shape, first));
     }
     const T* data() const { return input_ ? input_->data() : nullptr; }
     const py::array* given() const { return input_ ? &input_->given() : nullptr; }

@@ -52,9 +52,9 @@ py::array batch_norm(const py::object& input, const py::object& mean, const py::
         const auto v = input_array<T>(function, "var", var, {s.C}, "input");
         const OptionalInput<T> w(function, "weight", weight, {s.C}, "input");
         const OptionalInput<T> b(function, "bias", bias, {s.C}, "input");
-        py::array output = output_array<T>(function, out, shape_of(first),
-                                           {&x.given(), &m.given(), &v.given(), w.given(),
-                                            b.given()});
+        py::array output =
+            output_array<T>(function, out, shape_of(first),
+                            {&x.given(), &m.given(), &v.given(), w.given(), b.given()});
         T* y = data_of<T>(output);
         const py::gil_scoped_release nogil;
         pyconv::batch_norm<T>(s, x.data(), m.data(), v.data(), w.data(), b.data(), eps, y);

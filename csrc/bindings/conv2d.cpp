@@ -39,8 +39,7 @@ py::array conv2d(const py::object& input, const py::object& weight, const py::ob
         using T = decltype(zero);
         const auto s = make_shape(
             function, shape4(function, "input", first, kInputAxes),
-            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes),
-            o);
+            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes), o);
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         const auto w =
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "input");
@@ -60,8 +59,8 @@ py::array conv2d(const py::object& input, const py::object& weight, const py::ob
 template <typename T>
 py::array input_gradient(const char* function, const Conv2dShape& s, const char* first_name,
                          const py::object& first, const py::object& weight, const py::object& bias,
-                         const std::optional<std::string>& activation,
-                         const std::string& algorithm, const py::object& out) {
+                         const std::optional<std::string>& activation, const std::string& algorithm,
+                         const py::object& out) {
     const auto g = input_array<T>(function, first_name, first, as_shape(s.output_shape()));
     const auto w =
         input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), first_name);
@@ -84,8 +83,7 @@ py::array conv2d_backward_input(const py::object& grad_output, const py::object&
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
         const auto s = make_shape(
             function, input_shape,
-            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes),
-            o);
+            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes), o);
         return input_gradient<decltype(zero)>(function, s, "grad_output", grad_output, weight,
                                               py::none(), std::nullopt, algorithm, out);
     });
@@ -116,8 +114,8 @@ py::array weight_gradient(const char* function, const Conv2dShape& s, const char
     const auto x =
         input_array<T>(function, input_name, input, as_shape(s.input_shape()), output_name);
     const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
-    py::array result = output_array<T>(function, out, as_shape(s.weight_shape()),
-                                       {&g.given(), &x.given()});
+    py::array result =
+        output_array<T>(function, out, as_shape(s.weight_shape()), {&g.given(), &x.given()});
     T* grad_weight = data_of<T>(result);
     const py::gil_scoped_release nogil;
     pyconv::conv2d_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
@@ -158,8 +156,8 @@ py::array conv_transpose2d_backward_weight(const py::object& grad_output, const 
 }
 
 // The input whose transposed convolution has the sizes of `grad_output`.
-Shape4 transposed_input_shape(const char* function, const Shape4& grad_output,
-                              const Shape4& weight, const Options& o, Pair output_padding) {
+Shape4 transposed_input_shape(const char* function, const Shape4& grad_output, const Shape4& weight,
+                              const Options& o, Pair output_padding) {
     const auto& [stride, option, dilation, groups] = o;
     const Padding padding = to_padding(option);
     check_pair(function, "stride", stride, 1);
@@ -172,7 +170,8 @@ Shape4 transposed_input_shape(const char* function, const Shape4& grad_output,
         const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
         const index_t full = grad_output[2 + d] + pads[d] - output_padding[d];
         check(padding.same || full >= extent, function, ": grad_output is too small, got ",
-              shape_text(as_shape(grad_output)), "; expected the output of a transposed convolution");
+              shape_text(as_shape(grad_output)),
+              "; expected the output of a transposed convolution");
         input[2 + d] = padding.same ? full / stride[d] : (full - extent) / stride[d] + 1;
     }
     return input;
@@ -196,8 +195,8 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
         const auto w =
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "grad_output");
         const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
-        py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
-                                           {&g.given(), &w.given()});
+        py::array result =
+            output_array<T>(function, out, as_shape(s.output_shape()), {&g.given(), &w.given()});
         T* grad_input = data_of<T>(result);
         const py::gil_scoped_release nogil;
         pyconv::conv2d<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
@@ -224,14 +223,11 @@ py::array conv2d_backward_bias(const py::object& grad_output, const py::object& 
 Conv2dShape columns_shape(const char* function, const Shape4& input, Pair kernel_size,
                           const Options& o) {
     check_pair(function, "kernel_size", kernel_size, 1);
-    return make_shape(
-            function, input,
-                      {1, input[1], kernel_size[0], kernel_size[1]}, o);
+    return make_shape(function, input, {1, input[1], kernel_size[0], kernel_size[1]}, o);
 }
 
 Shape columns_of(const char* function, const Conv2dShape& s) {
-    const index_t rows =
-        checked_mul(function, checked_mul(function, s.C, s.KH), s.KW);
+    const index_t rows = checked_mul(function, checked_mul(function, s.C, s.KH), s.KW);
     checked_elements(function, "columns", {s.N, rows, s.OH, s.OW});
     return {s.N, rows, s.OH * s.OW};
 }
@@ -242,11 +238,10 @@ py::array im2col(const py::object& input, Pair kernel_size, const Options& o,
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         using T = decltype(zero);
-        const auto s = columns_shape(function, shape4(function, "input", first, kInputAxes),
-                                     kernel_size, o);
+        const auto s =
+            columns_shape(function, shape4(function, "input", first, kInputAxes), kernel_size, o);
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
-        py::array result =
-            output_array<T>(function, out, columns_of(function, s), {&x.given()});
+        py::array result = output_array<T>(function, out, columns_of(function, s), {&x.given()});
         T* columns = data_of<T>(result);
         const py::gil_scoped_release nogil;
         pyconv::im2col<T>(s, x.data(), columns);
@@ -262,8 +257,7 @@ py::array col2im(const py::object& columns, const Shape4& input_shape, Pair kern
         using T = decltype(zero);
         const auto s = columns_shape(function, input_shape, kernel_size, o);
         const auto x = input_array<T>(function, "columns", columns, columns_of(function, s));
-        py::array result =
-            output_array<T>(function, out, as_shape(s.input_shape()), {&x.given()});
+        py::array result = output_array<T>(function, out, as_shape(s.input_shape()), {&x.given()});
         T* image = data_of<T>(result);
         const py::gil_scoped_release nogil;
         pyconv::col2im<T>(s, x.data(), image);

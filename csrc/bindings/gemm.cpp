@@ -14,8 +14,8 @@ py::array gemm(const py::object& a, const py::object& b, bool trans_a, bool tran
     return dispatch_float(function, "a", first, [&](auto zero) {
         using T = decltype(zero);
         const auto a_shape = shape2(function, "a", first, "two: (M, K), or (K, M) transposed");
-        const auto b_shape = shape2(function, "b", as_array(function, "b", b),
-                                    "two: (K, N), or (N, K) transposed");
+        const auto b_shape =
+            shape2(function, "b", as_array(function, "b", b), "two: (K, N), or (N, K) transposed");
         const index_t M = a_shape[trans_a ? 1 : 0], K = a_shape[trans_a ? 0 : 1];
         const index_t N = b_shape[trans_b ? 0 : 1];
         check(b_shape[trans_b ? 1 : 0] == K, function, ": b has ", b_shape[trans_b ? 1 : 0],
@@ -30,13 +30,19 @@ py::array gemm(const py::object& a, const py::object& b, bool trans_a, bool tran
         py::array result = output_array<T>(function, out, {M, N}, {&a_in.given(), &b_in.given()});
         T* c = data_of<T>(result);
         const py::gil_scoped_release nogil;
-        pyconv::gemm<T>({.M = M, .N = N, .K = K,
+        pyconv::gemm<T>({.M = M,
+                         .N = N,
+                         .K = K,
                          .a = a_in.data(),
-                         .a_row = trans_a ? 1 : K, .a_col = trans_a ? M : 1,
+                         .a_row = trans_a ? 1 : K,
+                         .a_col = trans_a ? M : 1,
                          .b = b_in.data(),
-                         .b_row = trans_b ? 1 : N, .b_col = trans_b ? K : 1,
-                         .c = c, .ldc = N,
-                         .alpha = static_cast<T>(alpha), .beta = static_cast<T>(beta)});
+                         .b_row = trans_b ? 1 : N,
+                         .b_col = trans_b ? K : 1,
+                         .c = c,
+                         .ldc = N,
+                         .alpha = static_cast<T>(alpha),
+                         .beta = static_cast<T>(beta)});
         return result;
     });
 }
@@ -60,14 +66,22 @@ py::array linear(const py::object& input, const py::object& weight, const py::ob
             input_array<T>(function, "weight", weight, {out_features, in_features}, "input");
         const OptionalInput<T> b(function, "bias", bias, {out_features}, "input");
         const Activation act = to_activation(function, activation);
-        py::array result = output_array<T>(function, out, {N, out_features},
-                                           {&x.given(), &w.given(), b.given()});
+        py::array result =
+            output_array<T>(function, out, {N, out_features}, {&x.given(), &w.given(), b.given()});
         T* c = data_of<T>(result);
-        const pyconv::Gemm<T> g{.M = N, .N = out_features, .K = in_features,
-                                .a = x.data(), .a_row = in_features, .a_col = 1,
-                                .b = w.data(), .b_row = 1, .b_col = in_features,
-                                .c = c, .ldc = out_features,
-                                .col_bias = b.data(), .activation = act};
+        const pyconv::Gemm<T> g{.M = N,
+                                .N = out_features,
+                                .K = in_features,
+                                .a = x.data(),
+                                .a_row = in_features,
+                                .a_col = 1,
+                                .b = w.data(),
+                                .b_row = 1,
+                                .b_col = in_features,
+                                .c = c,
+                                .ldc = out_features,
+                                .col_bias = b.data(),
+                                .activation = act};
         const py::gil_scoped_release nogil;
         pyconv::gemm<T>(g);
         return result;
@@ -86,14 +100,19 @@ py::array linear_backward_input(const py::object& grad_output, const py::object&
                                       "two: (out_features, in_features)")[1];
         checked_elements(function, "grad_input", {N, inputs});
         const auto g = input_array<T>(function, "grad_output", grad_output, {N, outputs});
-        const auto w =
-            input_array<T>(function, "weight", weight, {outputs, inputs}, "grad_output");
-        py::array result =
-            output_array<T>(function, out, {N, inputs}, {&g.given(), &w.given()});
-        const pyconv::Gemm<T> product{.M = N, .N = inputs, .K = outputs,
-                                      .a = g.data(), .a_row = outputs, .a_col = 1,
-                                      .b = w.data(), .b_row = inputs, .b_col = 1,
-                                      .c = data_of<T>(result), .ldc = inputs};
+        const auto w = input_array<T>(function, "weight", weight, {outputs, inputs}, "grad_output");
+        py::array result = output_array<T>(function, out, {N, inputs}, {&g.given(), &w.given()});
+        const pyconv::Gemm<T> product{.M = N,
+                                      .N = inputs,
+                                      .K = outputs,
+                                      .a = g.data(),
+                                      .a_row = outputs,
+                                      .a_col = 1,
+                                      .b = w.data(),
+                                      .b_row = inputs,
+                                      .b_col = 1,
+                                      .c = data_of<T>(result),
+                                      .ldc = inputs};
         const py::gil_scoped_release nogil;
         pyconv::gemm<T>(product);
         return result;
@@ -114,10 +133,17 @@ py::array linear_backward_weight(const py::object& grad_output, const py::object
         const auto x = input_array<T>(function, "input", input, {N, inputs}, "grad_output");
         py::array result =
             output_array<T>(function, out, {outputs, inputs}, {&g.given(), &x.given()});
-        const pyconv::Gemm<T> product{.M = outputs, .N = inputs, .K = N,
-                                      .a = g.data(), .a_row = 1, .a_col = outputs,
-                                      .b = x.data(), .b_row = inputs, .b_col = 1,
-                                      .c = data_of<T>(result), .ldc = inputs};
+        const pyconv::Gemm<T> product{.M = outputs,
+                                      .N = inputs,
+                                      .K = N,
+                                      .a = g.data(),
+                                      .a_row = 1,
+                                      .a_col = outputs,
+                                      .b = x.data(),
+                                      .b_row = inputs,
+                                      .b_col = 1,
+                                      .c = data_of<T>(result),
+                                      .ldc = inputs};
         const py::gil_scoped_release nogil;
         pyconv::gemm<T>(product);
         return result;

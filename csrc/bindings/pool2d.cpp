@@ -36,8 +36,7 @@ py::object max_pool(const char* function, const py::object& input, const MakeSha
         using T = decltype(zero);
         const Pool2dShape s = make(shape4(function, "input", first, kAxes));
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
-        py::array output =
-            output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
+        py::array output = output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
         std::optional<py::array> indices;
         if (return_indices)
             indices = new_array(py::dtype::of<int32_t>(), as_shape(s.output_shape()));
@@ -66,8 +65,8 @@ py::array max_pool_backward(const py::object& grad_output, const py::object& ind
                          {input_shape[0], input_shape[1], input_shape[2], input_shape[3]});
         const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));
         const auto i = input_array<int32_t>(function, "indices", indices, as_shape(shape));
-        py::array result = output_array<T>(function, out, as_shape(input_shape),
-                                           {&g.given(), &i.given()});
+        py::array result =
+            output_array<T>(function, out, as_shape(input_shape), {&g.given(), &i.given()});
         T* grad_input = data_of<T>(result);
         const py::gil_scoped_release nogil;
         pyconv::max_pool2d_backward<T>(function, input_shape, shape, g.data(), i.data(),
@@ -89,8 +88,7 @@ py::array avg_pool(const char* function, const py::object& input, const MakeShap
         using T = decltype(zero);
         const Pool2dShape s = make(shape4(function, "input", first, kAxes));
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
-        py::array output =
-            output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
+        py::array output = output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
         T* y = data_of<T>(output);
         const py::gil_scoped_release nogil;
         pyconv::avg_pool2d<T>(s, divisor.value_or(0), x.data(), y);
@@ -108,8 +106,7 @@ py::array avg_pool_backward(const char* function, const py::object& grad_output,
         const Pool2dShape s = make(input_shape);
         const auto g =
             input_array<T>(function, "grad_output", grad_output, as_shape(s.output_shape()));
-        py::array result =
-            output_array<T>(function, out, as_shape(s.input_shape()), {&g.given()});
+        py::array result = output_array<T>(function, out, as_shape(s.input_shape()), {&g.given()});
         T* grad_input = data_of<T>(result);
         const py::gil_scoped_release nogil;
         pyconv::avg_pool2d_backward<T>(s, divisor.value_or(0), g.data(), grad_input);
@@ -133,10 +130,10 @@ void def_pool2d(py::module_& m) {
                            const PaddingOption& padding, bool ceil_mode, bool count_include_pad,
                            std::optional<index_t> divisor_override, const py::object& out) {
         const char* function = "avg_pool2d";
-        return avg_pool(function, input,
-                        sliding(function, kernel_size, stride, padding, {1, 1}, ceil_mode,
-                                count_include_pad),
-                        divisor_override, out);
+        return avg_pool(
+            function, input,
+            sliding(function, kernel_size, stride, padding, {1, 1}, ceil_mode, count_include_pad),
+            divisor_override, out);
     });
     m.def("avg_pool2d_backward",
           [](const py::object& grad_output, const Shape4& input_shape, Pair kernel_size,
@@ -159,14 +156,14 @@ void def_pool2d(py::module_& m) {
               return avg_pool(function, input, adaptive(function, output_size), {}, out);
           });
     // The output size is that of grad_output.
-    m.def("adaptive_avg_pool2d_backward", [](const py::object& grad_output,
-                                             const Shape4& input_shape, const py::object& out) {
-        const char* function = "adaptive_avg_pool2d_backward";
-        const Shape4 output = shape4(function, "grad_output",
-                                     as_array(function, "grad_output", grad_output), kAxes);
-        return avg_pool_backward(function, grad_output, input_shape,
-                                 adaptive(function, Pair{output[2], output[3]}), {}, out);
-    });
+    m.def("adaptive_avg_pool2d_backward",
+          [](const py::object& grad_output, const Shape4& input_shape, const py::object& out) {
+              const char* function = "adaptive_avg_pool2d_backward";
+              const Shape4 output = shape4(function, "grad_output",
+                                           as_array(function, "grad_output", grad_output), kAxes);
+              return avg_pool_backward(function, grad_output, input_shape,
+                                       adaptive(function, Pair{output[2], output[3]}), {}, out);
+          });
     m.def("global_max_pool2d",
           [](const py::object& input, bool return_indices, const py::object& out) {
               const char* function = "global_max_pool2d";
@@ -176,12 +173,12 @@ void def_pool2d(py::module_& m) {
         const char* function = "global_avg_pool2d";
         return avg_pool(function, input, adaptive(function, {}), {}, out);
     });
-    m.def("global_avg_pool2d_backward", [](const py::object& grad_output, const Shape4& input_shape,
-                                           const py::object& out) {
-        const char* function = "global_avg_pool2d_backward";
-        return avg_pool_backward(function, grad_output, input_shape, adaptive(function, {}), {},
-                                 out);
-    });
+    m.def("global_avg_pool2d_backward",
+          [](const py::object& grad_output, const Shape4& input_shape, const py::object& out) {
+              const char* function = "global_avg_pool2d_backward";
+              return avg_pool_backward(function, grad_output, input_shape, adaptive(function, {}),
+                                       {}, out);
+          });
 }
 
 }  // namespace pyconv::bindings

@@ -31,11 +31,9 @@ void scale(index_t n, T factor, T* values) {
     map<T>(n, values, [f](Vec<T> x) { return x * f; }, values);
 }
 
-// max(in, 0); NaN stays NaN, -0 becomes 0.
 template <typename T>
 void relu(index_t n, const T* in, T* out) {
-    const auto zero = Vec<T>::zero();
-    map<T>(n, out, [zero](Vec<T> x) { return select<T>(x <= zero, zero, x); }, in);
+    map<T>(n, out, [](Vec<T> x) { return relu_of(x); }, in);
 }
 
 // grad_output where not (output <= 0), else 0.
@@ -94,8 +92,7 @@ void affine2(index_t n, const T* a, const T* b, T center, T factor_a, T factor_b
     const auto c = Vec<T>::broadcast(center), fa = Vec<T>::broadcast(factor_a),
                fb = Vec<T>::broadcast(factor_b), s = Vec<T>::broadcast(shift);
     map<T>(
-        n, out,
-        [c, fa, fb, s](Vec<T> x, Vec<T> y) { return fma(x, fa, fma(y - c, fb, s)); }, a, b);
+        n, out, [c, fa, fb, s](Vec<T> x, Vec<T> y) { return fma(x, fa, fma(y - c, fb, s)); }, a, b);
 }
 
 }  // namespace pyconv::PYCONV_ISA

@@ -17,17 +17,6 @@
 
 namespace pyconv::PYCONV_ISA {
 
-template <typename T>
-Vec<T> activate(Vec<T> x, Activation activation) {
-    // NaN <= 0 is false: NaN passes.
-    return activation == Activation::Relu ? select<T>(x <= Vec<T>::zero(), Vec<T>::zero(), x) : x;
-}
-
-template <typename T>
-T activate_one(T x, Activation activation) {
-    return activation == Activation::Relu && x <= 0 ? T(0) : x;
-}
-
 // C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for one whole MR x NR tile; ldc is the step
 // between rows of C.
 template <typename T, int MR, int NV>
@@ -35,8 +24,11 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     V acc[MR][NV];
-    for (int i = 0; i < MR; ++i)
+    for (int i = 0; i < MR; ++i) {
+        // Fetched while the k-loop runs: C is the one operand that no packing has touched.
+        __builtin_prefetch(c + i * ldc, 1);
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
+    }
 
     for (index_t block = 0; block < k.blocks; ++block, a += k.a_block, b += k.b_block) {
         const T* a_row = a;
@@ -55,17 +47,22 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
         }
     }
 
-    const V alpha = V::broadcast(e.alpha);
-    for (int i = 0; i < MR; ++i, c += ldc) {
-        for (int j = 0; j < NV; ++j) {
-            V x = acc[i][j];
-            if (e.alpha != 1) x = x * alpha;
-            if (e.accumulate) x = x + V::load(c + j * L);
-            if (e.row_bias != nullptr) x = x + V::broadcast(e.row_bias[i]);
-            if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j * L);
-            activate(x, e.activation).store(c + j * L);
-        }
+    // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
+    const auto each = [&](auto&& step) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; ++j) step(acc[i][j], i, j);
+    };
+    if (e.alpha != 1) {
+        const V alpha = V::broadcast(e.alpha);
+        each([&](V& x, int, int) { x = x * alpha; });
     }
+    if (e.accumulate) each([&](V& x, int i, int j) { x = x + V::load(c + i * ldc + j * L); });
+    if (e.row_bias != nullptr) each([&](V& x, int i, int) { x = x + V::broadcast(e.row_bias[i]); });
+    if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + V::load(e.col_bias + j * L); });
+    if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
+    each([&](V& x, int i, int j) { x.store(c + i * ldc + j * L); });
 }
 
 // The epilogue for the mr x nr corner of a tile that gemm left in scratch (NR values a row):
@@ -81,14 +78,15 @@ void merge_tile(index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_
             if (e.accumulate) x += c[j * c_step];
             if (e.row_bias != nullptr) x += row_bias;
             if (e.col_bias != nullptr) x += e.col_bias[j];
-            c[j * c_step] = activate_one(x, e.activation);
+            if (e.activation == Activation::Relu && x <= 0) x = 0;
+            c[j * c_step] = x;
         }
     }
 }
 
 // The ceiling of the loop above: its multiply-adds without its loads, in as many accumulators.
-// Returns the number of operations (two a multiply-add); `result` takes what was computed, NR values,
-// so that the compiler can not leave it out.
+// Returns the number of operations (two a multiply-add); `result` takes what was computed, NR
+// values, so that the compiler can not leave it out.
 template <typename T, int kAccumulators>
 double fma_peak(index_t steps, T* result) {
     using V = Vec<T>;

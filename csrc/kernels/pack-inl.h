@@ -23,8 +23,8 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
         for (index_t r0 = kLastGroup; r0 >= 0; r0 -= L) {
             Vec<T> block[L];
             for (index_t i = 0; i < L; ++i) {
-                block[i] = r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k)
-                                         : Vec<T>::zero();
+                block[i] =
+                    r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k) : Vec<T>::zero();
             }
             transpose<T>(block);
             for (index_t i = 0; i < L; ++i) block[i].store(panel + (k + i) * R + r0);
@@ -131,8 +131,7 @@ void pack_pixels(index_t planes, index_t plane_step, const T* image, index_t ste
 
 // out[j, i] = in[i, j] for i < rows, j < cols.
 template <typename T>
-void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
-               index_t out_step) {
+void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out, index_t out_step) {
     constexpr index_t L = Vec<T>::lanes;
     const index_t whole_rows = rows / L * L, whole_cols = cols / L * L;
     for (index_t i = 0; i < whole_rows; i += L) {

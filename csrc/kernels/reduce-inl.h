@@ -49,8 +49,7 @@ double reduce_square(index_t n, const T* in, T center) {
 template <typename T>
 double reduce_product(index_t n, const T* a, const T* b, T center) {
     const auto c = Vec<T>::broadcast(center);
-    return reduce<T>(
-        n, [c](Vec<T> sum, Vec<T> x, Vec<T> y) { return fma(x, y - c, sum); }, a, b);
+    return reduce<T>(n, [c](Vec<T> sum, Vec<T> x, Vec<T> y) { return fma(x, y - c, sum); }, a, b);
 }
 
 // sum[j] = in[0, j] + in[1, j] + ...; rows >= 1.
@@ -63,8 +62,7 @@ void add_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* sum)
     };
     constexpr index_t L = Vec<T>::lanes;
     index_t j = 0;
-    for (; j + L <= cols; j += L)
-        add(j, Vec<T>::load, [](Vec<T> x, T* p) { x.store(p); });
+    for (; j + L <= cols; j += L) add(j, Vec<T>::load, [](Vec<T> x, T* p) { x.store(p); });
     const index_t rest = cols - j;
     if (rest > 0) {
         add(
@@ -76,8 +74,7 @@ void add_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* sum)
 // maximum[j] = largest of in[0, j], in[1, j], ...; row[j] = the first row that holds it. A NaN wins
 // over everything, and of several NaNs the last. rows >= 1; `row` may be nullptr.
 template <typename T>
-void max_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,
-              int32_t* row) {
+void max_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* maximum, int32_t* row) {
     using V = Vec<T>;
     using Mask = typename V::Mask;
     constexpr index_t L = V::lanes;

@@ -17,16 +17,17 @@ namespace pyconv {
 
 enum class Activation { None, Relu };
 
-// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps. A packed panel is one run with
-// a_col = MR and b_col = NR; the weight gradient walks the pixels of several image rows, and of
-// several images, where they lie.
+// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps. A packed panel is one run
+// with a_col = MR and b_col = NR; the weight gradient walks the pixels of several image rows, and
+// of several images, where they lie.
 struct KLoop {
     index_t blocks, rows, cols;
     index_t a_block, a_row, a_col;  // from one k to the next in A: per block, run and step
     index_t b_block, b_row, b_col;
 };
 
-// What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias).
+// What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile +
+// bias).
 template <typename T>
 struct Epilogue {
     T alpha = 1;

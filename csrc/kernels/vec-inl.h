@@ -32,7 +32,8 @@ template <typename T>
 struct Vec {
     static constexpr index_t lanes = PYCONV_VECTOR_BYTES / index_t{sizeof(T)};
     typedef T Native __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
-    typedef T Unaligned __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    typedef T Unaligned
+        __attribute__((vector_size(PYCONV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
     // What a comparison gives: all ones or all zeros in each lane.
     typedef typename LaneInt<T>::type Mask __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
 
@@ -132,10 +133,10 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 
-// The larger lane, or NaN if either is NaN: what NumPy's maximum does.
+// 0 where x <= 0, else x: NaN stays NaN, -0 becomes 0.
 template <typename T>
-Vec<T> maximum(Vec<T> a, Vec<T> b) {
-    return select<T>((b > a) | (b != b), b, a);
+Vec<T> relu_of(Vec<T> x) {
+    return select<T>(x <= Vec<T>::zero(), Vec<T>::zero(), x);
 }
 
 // Transposes an L x L block held in L registers (L = lanes), in log2(L) rounds that each exchange

@@ -18,9 +18,8 @@ constexpr double kPass = 0.3, kTranscendental = 4;
 template <typename Body>
 void for_each_piece(index_t n, double nanoseconds, Body&& body) {
     constexpr index_t kPiece = index_t{1} << 15;
-    parallel_for(ceil_div(n, kPiece), static_cast<double>(n) * nanoseconds, [&](index_t task) {
-        body(task * kPiece, std::min(kPiece, n - task * kPiece));
-    });
+    parallel_for(ceil_div(n, kPiece), static_cast<double>(n) * nanoseconds,
+                 [&](index_t task) { body(task * kPiece, std::min(kPiece, n - task * kPiece)); });
 }
 
 // Calls body(offset) for the first element of each line along the axis; elements are v.inner apart.
@@ -57,9 +56,8 @@ ExpSum<T> exp_sum(const AxisView& v, const T* line) {
 template <typename T>
 void relu(index_t n, const T* input, T* output) {
     const Kernels<T>& kernel = kernels<T>();
-    for_each_piece(n, kPass, [&](index_t i, index_t count) {
-        kernel.relu(count, input + i, output + i);
-    });
+    for_each_piece(n, kPass,
+                   [&](index_t i, index_t count) { kernel.relu(count, input + i, output + i); });
 }
 
 template <typename T>

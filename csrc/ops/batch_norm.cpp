@@ -84,8 +84,7 @@ void batch_norm_backward(const BatchNormShape& s, const T* grad_output, const T*
         for (index_t n = 0; n < s.N; ++n) {
             const index_t i = (n * s.C + c) * s.inner;
             if (training) {
-                kernel.affine2(s.inner, grad_output + i, input + i, mean[c],
-                               static_cast<T>(factor),
+                kernel.affine2(s.inner, grad_output + i, input + i, mean[c], static_cast<T>(factor),
                                static_cast<T>(-factor * r * r * sum_gx / count),
                                static_cast<T>(-factor * sum_g / count), grad_input + i);
             } else {
@@ -96,11 +95,11 @@ void batch_norm_backward(const BatchNormShape& s, const T* grad_output, const T*
     });
 }
 
-#define PYCONV_INSTANTIATE(T)                                                                     \
-    template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*);                 \
-    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, const T*,       \
-                             const T*, double, T*);                                               \
-    template void batch_norm_backward(const BatchNormShape&, const T*, const T*, const T*,        \
+#define PYCONV_INSTANTIATE(T)                                                               \
+    template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*);           \
+    template void batch_norm(const BatchNormShape&, const T*, const T*, const T*, const T*, \
+                             const T*, double, T*);                                         \
+    template void batch_norm_backward(const BatchNormShape&, const T*, const T*, const T*,  \
                                       const T*, const T*, bool, double, T*, T*, T*);
 PYCONV_INSTANTIATE(float)
 PYCONV_INSTANTIATE(double)

@@ -69,8 +69,8 @@ template void conv2d(const Conv2dShape&, const double*, const double*, const dou
                      Conv2dAlgorithm, double*);
 template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, const float*,
                                     Activation, Conv2dAlgorithm, float*);
-template void conv2d_backward_input(const Conv2dShape&, const double*, const double*,
-                                    const double*, Activation, Conv2dAlgorithm, double*);
+template void conv2d_backward_input(const Conv2dShape&, const double*, const double*, const double*,
+                                    Activation, Conv2dAlgorithm, double*);
 template void conv2d_backward_weight(const Conv2dShape&, const float*, const float*,
                                      Conv2dAlgorithm, float*);
 template void conv2d_backward_weight(const Conv2dShape&, const double*, const double*,

@@ -6,8 +6,8 @@
 //       + sum(c,kh,kw) input[n, c, oh*stride_h - pad_top  + kh*dilation_h,
 //                                  ow*stride_w - pad_left + kw*dilation_w] * weight[oc,c,kh,kw]
 // with input taken as 0 outside its bounds: zeros that are multiplied like any other value, exactly
-// as if the image had been padded first (0 * Inf = NaN at the border). conv2d is linear in input and
-// in weight, and the two backward functions are its adjoints; the tests test exactly that.
+// as if the image had been padded first (0 * Inf = NaN at the border). conv2d is linear in input
+// and in weight, and the two backward functions are its adjoints; the tests test exactly that.
 //
 // All arrays are contiguous; each function overwrites its last argument, which overlaps no other.
 #pragma once

@@ -89,8 +89,7 @@ AlignedBuffer<T> pack_backward(const Kernels<T>& kernel, const Conv2dShape& s,
                 continue;
             }
             for (const index_t element : elements) {
-                for (index_t i = 0; i < MR; ++i)
-                    *to++ = i < rows ? from[i * area + element] : T(0);
+                for (index_t i = 0; i < MR; ++i) *to++ = i < rows ? from[i * area + element] : T(0);
             }
         }
     });
@@ -115,14 +114,26 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
     std::vector<TapGemm<T>> groups;
     for (index_t g = 0; g < s.G; ++g) {
         groups.push_back({
-            .N = s.N, .M = M, .C = C, .PH = s.OH, .PW = s.OW,
-            .taps = taps, .stride_h = s.stride_h, .stride_w = s.stride_w,
+            .N = s.N,
+            .M = M,
+            .C = C,
+            .PH = s.OH,
+            .PW = s.OW,
+            .taps = taps,
+            .stride_h = s.stride_h,
+            .stride_w = s.stride_w,
             .a_panels = packed.data() + g * packed_group,
-            .bias = bias != nullptr ? bias + g * M : nullptr, .activation = activation,
-            .source = input + g * C * s.H * s.W, .H = s.H, .W = s.W,
+            .bias = bias != nullptr ? bias + g * M : nullptr,
+            .activation = activation,
+            .source = input + g * C * s.H * s.W,
+            .H = s.H,
+            .W = s.W,
             .source_image = s.C * s.H * s.W,
-            .output = output + g * M * s.OH * s.OW, .output_image = s.OC * s.OH * s.OW,
-            .output_m = s.OH * s.OW, .output_h = s.OW, .output_w = 1,
+            .output = output + g * M * s.OH * s.OW,
+            .output_image = s.OC * s.OH * s.OW,
+            .output_m = s.OH * s.OW,
+            .output_h = s.OW,
+            .output_w = 1,
         });
     }
     tap_gemm(kernel, groups);
@@ -137,21 +148,31 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
         for (index_t w = 0; w < std::min(s.stride_w, s.W); ++w) {
             const Phase phase = phase_of(s, h, w);
             const AlignedBuffer<T> packed = pack_backward(kernel, s, phase.elements, weight);
-            const index_t packed_group = round_up(M, kernel.MR) * C *
-                                         static_cast<index_t>(phase.taps.size());
+            const index_t packed_group =
+                round_up(M, kernel.MR) * C * static_cast<index_t>(phase.taps.size());
             std::vector<TapGemm<T>> groups;
             for (index_t g = 0; g < s.G; ++g) {
                 groups.push_back({
-                    .N = s.N, .M = M, .C = C,
-                    .PH = ceil_div(s.H - h, s.stride_h), .PW = ceil_div(s.W - w, s.stride_w),
-                    .taps = phase.taps, .stride_h = 1, .stride_w = 1,
+                    .N = s.N,
+                    .M = M,
+                    .C = C,
+                    .PH = ceil_div(s.H - h, s.stride_h),
+                    .PW = ceil_div(s.W - w, s.stride_w),
+                    .taps = phase.taps,
+                    .stride_h = 1,
+                    .stride_w = 1,
                     .a_panels = packed.data() + g * packed_group,
-                    .bias = bias != nullptr ? bias + g * M : nullptr, .activation = activation,
-                    .source = grad_output + g * C * s.OH * s.OW, .H = s.OH, .W = s.OW,
+                    .bias = bias != nullptr ? bias + g * M : nullptr,
+                    .activation = activation,
+                    .source = grad_output + g * C * s.OH * s.OW,
+                    .H = s.OH,
+                    .W = s.OW,
                     .source_image = s.OC * s.OH * s.OW,
                     .output = grad_input + g * M * s.H * s.W + h * s.W + w,
-                    .output_image = s.C * s.H * s.W, .output_m = s.H * s.W,
-                    .output_h = s.stride_h * s.W, .output_w = s.stride_w,
+                    .output_image = s.C * s.H * s.W,
+                    .output_m = s.H * s.W,
+                    .output_h = s.stride_h * s.W,
+                    .output_w = s.stride_w,
                 });
             }
             tap_gemm(kernel, groups);
@@ -165,7 +186,7 @@ template void conv2d(const Conv2dShape&, const double*, const double*, const dou
                      double*);
 template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, const float*,
                                     Activation, float*);
-template void conv2d_backward_input(const Conv2dShape&, const double*, const double*,
-                                    const double*, Activation, double*);
+template void conv2d_backward_input(const Conv2dShape&, const double*, const double*, const double*,
+                                    Activation, double*);
 
 }  // namespace pyconv::implicit_gemm

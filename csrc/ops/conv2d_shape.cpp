@@ -20,10 +20,11 @@ void check_sizes(const char* function, const char* argument, const Shape4& shape
 }
 
 // What both kinds of convolution ask of weight and groups; `channels` names weight's first axis.
-void check_weight(const char* function, const Shape4& weight, index_t groups, const char* channels) {
+void check_weight(const char* function, const Shape4& weight, index_t groups,
+                  const char* channels) {
     check_sizes(function, "weight", weight);
-    check(weight[2] >= 1 && weight[3] >= 1, function,
-          ": weight has an empty kernel, got shape ", text(weight), "; expected KH, KW >= 1");
+    check(weight[2] >= 1 && weight[3] >= 1, function, ": weight has an empty kernel, got shape ",
+          text(weight), "; expected KH, KW >= 1");
     check(groups >= 1, function, ": groups is out of range, got ", groups, "; expected >= 1");
     check(weight[0] % groups == 0, function, ": groups does not divide weight's ", channels,
           " channels, got groups=", groups, ", weight ", text(weight));
@@ -97,12 +98,22 @@ Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const S
     const WindowAxis horizontal =
         window_axis(function, "W", "weight", input[3], weight[3], stride[1], dilation[1],
                     padding.same, padding.left, padding.right, false);
-    const Conv2dShape s{.N = input[0], .C = input[1], .H = input[2], .W = input[3],
-                        .OC = weight[0], .KH = weight[2], .KW = weight[3],
-                        .OH = vertical.output, .OW = horizontal.output,
-                        .stride_h = stride[0], .stride_w = stride[1],
-                        .pad_top = vertical.pad_begin, .pad_left = horizontal.pad_begin,
-                        .dilation_h = dilation[0], .dilation_w = dilation[1], .G = groups};
+    const Conv2dShape s{.N = input[0],
+                        .C = input[1],
+                        .H = input[2],
+                        .W = input[3],
+                        .OC = weight[0],
+                        .KH = weight[2],
+                        .KW = weight[3],
+                        .OH = vertical.output,
+                        .OW = horizontal.output,
+                        .stride_h = stride[0],
+                        .stride_w = stride[1],
+                        .pad_top = vertical.pad_begin,
+                        .pad_left = horizontal.pad_begin,
+                        .dilation_h = dilation[0],
+                        .dilation_w = dilation[1],
+                        .G = groups};
     checked_elements(function, "output", {s.N, s.OC, s.OH, s.OW});
     return s;
 }
@@ -125,11 +136,12 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
         const char* axis = d == 0 ? "H" : "W";
         const index_t in = input[2 + d];
         check(output_padding[d] < std::max(stride[d], dilation[d]), function,
-              ": output_padding is out of range, got (", output_padding[0], ", ",
-              output_padding[1], "); expected less than stride or dilation along ", axis);
+              ": output_padding is out of range, got (", output_padding[0], ", ", output_padding[1],
+              "); expected less than stride or dilation along ", axis);
         const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
         if (padding.same) {
-            size[d] = checked_add(function, checked_mul(function, in, stride[d]), output_padding[d]);
+            size[d] =
+                checked_add(function, checked_mul(function, in, stride[d]), output_padding[d]);
             pad_begin[d] = std::max<index_t>(extent - stride[d], 0) / 2;
         } else {
             check(in >= 1, function, ": input is empty along ", axis, ", got ", text(input),
@@ -143,13 +155,22 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
             pad_begin[d] = pads[2 * d];
         }
     }
-    const Conv2dShape s{.N = input[0], .C = checked_mul(function, weight[1], groups),
-                        .H = size[0], .W = size[1],
-                        .OC = weight[0], .KH = weight[2], .KW = weight[3],
-                        .OH = input[2], .OW = input[3],
-                        .stride_h = stride[0], .stride_w = stride[1],
-                        .pad_top = pad_begin[0], .pad_left = pad_begin[1],
-                        .dilation_h = dilation[0], .dilation_w = dilation[1], .G = groups};
+    const Conv2dShape s{.N = input[0],
+                        .C = checked_mul(function, weight[1], groups),
+                        .H = size[0],
+                        .W = size[1],
+                        .OC = weight[0],
+                        .KH = weight[2],
+                        .KW = weight[3],
+                        .OH = input[2],
+                        .OW = input[3],
+                        .stride_h = stride[0],
+                        .stride_w = stride[1],
+                        .pad_top = pad_begin[0],
+                        .pad_left = pad_begin[1],
+                        .dilation_h = dilation[0],
+                        .dilation_w = dilation[1],
+                        .G = groups};
     checked_elements(function, "output", {s.N, s.C, s.H, s.W});
     return s;
 }

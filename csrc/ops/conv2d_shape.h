@@ -19,9 +19,9 @@ struct Padding {
 };
 
 struct Conv2dShape {
-    index_t N, C, H, W;              // input   (N, C, H, W)
-    index_t OC, KH, KW;              // weight  (OC, C / G, KH, KW)
-    index_t OH, OW;                  // output  (N, OC, OH, OW)
+    index_t N, C, H, W;  // input   (N, C, H, W)
+    index_t OC, KH, KW;  // weight  (OC, C / G, KH, KW)
+    index_t OH, OW;      // output  (N, OC, OH, OW)
     index_t stride_h, stride_w;
     index_t pad_top, pad_left;       // zeros before the first row and column
     index_t dilation_h, dilation_w;  // 1 = dense

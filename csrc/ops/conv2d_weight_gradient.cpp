@@ -12,8 +12,8 @@
 //
 // and then the NR columns of a tile, for any (kh, kw), lie side by side at each pixel of B: the
 // kernel walks the pixels in place, `stride` apart, and nothing is packed per tap. In the narrow
-// layout the columns are (kw, c), which neighbour each other in memory; it fills the tile when there
-// are few channels (the first layer: 3).
+// layout the columns are (kw, c), which neighbour each other in memory; it fills the tile when
+// there are few channels (the first layer: 3).
 //
 // The pixels are cut into segments of about kSegmentPixels: rows of an image, or whole small
 // images. A tile sums a segment in registers and then adds it to its block of the result: the
@@ -53,17 +53,17 @@ template <typename T>
 struct Group {
     const Kernels<T>& kernel;
     const Conv2dShape& s;
-    index_t OC, C;             // of this group
-    const T* grad_output;      // of this group, image 0
+    index_t OC, C;         // of this group
+    const T* grad_output;  // of this group, image 0
     const T* input;
     T* grad_weight;
 
-    bool narrow;               // B's layout
-    index_t pitch;             // values a pixel of B: C or NR
-    index_t channel_panels;    // of B: 1 or C / NR
+    bool narrow;             // B's layout
+    index_t pitch;           // values a pixel of B: C or NR
+    index_t channel_panels;  // of B: 1 or C / NR
     index_t oc_panels;
     index_t segment_images, segment_rows;  // of a full segment
-    index_t band_h, band_w;    // padded input that a segment needs, per image
+    index_t band_h, band_w;                // padded input that a segment needs, per image
     std::vector<ColumnPanel> column_panels;
 
     index_t a_image() const { return segment_rows * s.OW * kernel.MR; }
@@ -89,13 +89,19 @@ Group<T> make_group(const Kernels<T>& kernel, const Conv2dShape& s, index_t inde
     const index_t rows = std::min(s.OH, std::max<index_t>(1, kSegmentPixels / s.OW));
 
     Group<T> group{
-        .kernel = kernel, .s = s, .OC = OC, .C = C,
+        .kernel = kernel,
+        .s = s,
+        .OC = OC,
+        .C = C,
         .grad_output = grad_output + index * OC * image_pixels,
         .input = input + index * C * s.H * s.W,
         .grad_weight = grad_weight + index * OC * C * s.KH * s.KW,
-        .narrow = narrow, .pitch = narrow ? C : NR,
-        .channel_panels = narrow ? 1 : ceil_div(C, NR), .oc_panels = ceil_div(OC, kernel.MR),
-        .segment_images = images, .segment_rows = rows,
+        .narrow = narrow,
+        .pitch = narrow ? C : NR,
+        .channel_panels = narrow ? 1 : ceil_div(C, NR),
+        .oc_panels = ceil_div(OC, kernel.MR),
+        .segment_images = images,
+        .segment_rows = rows,
         .band_h = (rows - 1) * s.stride_h + (s.KH - 1) * s.dilation_h + 1,
         .band_w = (s.OW - 1) * s.stride_w + (s.KW - 1) * s.dilation_w + 1,
         .column_panels = {},
@@ -169,9 +175,14 @@ void add_segment(const Group<T>& g, const Segment& segment, index_t first, index
                  const T* b, bool accumulate, T* sums) {
     const Conv2dShape& s = g.s;
     const index_t MR = g.kernel.MR, NR = g.kernel.NR;
-    const KLoop k{.blocks = segment.images, .rows = segment.rows, .cols = s.OW,
-                  .a_block = g.a_image(), .a_row = s.OW * MR, .a_col = MR,
-                  .b_block = g.b_image(), .b_row = s.stride_h * g.band_w * g.pitch,
+    const KLoop k{.blocks = segment.images,
+                  .rows = segment.rows,
+                  .cols = s.OW,
+                  .a_block = g.a_image(),
+                  .a_row = s.OW * MR,
+                  .a_col = MR,
+                  .b_block = g.b_image(),
+                  .b_row = s.stride_h * g.band_w * g.pitch,
                   .b_col = s.stride_w * g.pitch};
     const Epilogue<T> epilogue{.accumulate = accumulate};
     for (index_t j = first; j < end; ++j) {

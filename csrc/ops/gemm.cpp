@@ -3,8 +3,8 @@
 // (2008), in the notation of BLIS:
 //
 //   jc: NC columns of C and B          pc: KC of the sum; B[pc, jc] packed, shared by all threads
-//   ib: MB rows of C and A; A[ib, pc] packed, shared       ic, jr: MC x (a few NR) blocks: the tasks
-//   ir: MR x NR tiles, in multiply_panel
+//   ib: MB rows of C and A; A[ib, pc] packed, shared       ic, jr: MC x (a few NR) blocks: the
+//   tasks ir: MR x NR tiles, in multiply_panel
 //
 // Which blocks there are depends on the shape alone, and each element of C is summed in the same
 // order whatever block it is in: the result is the same for any number of threads.
@@ -73,36 +73,38 @@ void gemm(const Gemm<T>& g) {
                                  const index_t first = task * kPackPanels * MR;
                                  const index_t rows = std::min(kPackPanels * MR, mb - first);
                                  kernel.pack_a(rows, kc,
-                                               g.a + (ib + first) * g.a_row + pc * g.a_col,
-                                               g.a_row, g.a_col, a_packed.data() + first * kc);
+                                               g.a + (ib + first) * g.a_row + pc * g.a_col, g.a_row,
+                                               g.a_col, a_packed.data() + first * kc);
                              });
 
                 const index_t column_tasks = ceil_div(b_panels, kTaskPanels);
                 const index_t row_tasks = ceil_div(mb, MC);
                 const double multiply_adds =
                     static_cast<double>(mb) * static_cast<double>(nc) * static_cast<double>(kc);
-                parallel_for(
-                    row_tasks * column_tasks, arithmetic_nanoseconds(multiply_adds),
-                    [&](index_t task) {
-                        const index_t ic = task / column_tasks * MC;
-                        const index_t mc = std::min(MC, mb - ic);
-                        const index_t first = task % column_tasks * kTaskPanels;
-                        const index_t end = std::min(first + kTaskPanels, b_panels);
-                        for (index_t panel = first; panel < end; ++panel) {
-                            const index_t j = panel * NR;
-                            Epilogue<T> e = epilogue;
-                            if (last && g.row_bias != nullptr) e.row_bias = g.row_bias + ib + ic;
-                            if (last && g.col_bias != nullptr) e.col_bias = g.col_bias + jc + j;
-                            const ColumnRun<T> run{
-                                .first = 0,
-                                .count = std::min(NR, nc - j),
-                                .c = g.c + (ib + ic) * g.ldc + jc + j,
-                                .c_step = 1,
-                            };
-                            multiply_panel<T>(kernel, mc, kc, a_packed.data() + ic * kc,
-                                              b_packed.data() + j * kc, {&run, 1}, g.ldc, e);
-                        }
-                    });
+                parallel_for(row_tasks * column_tasks, arithmetic_nanoseconds(multiply_adds),
+                             [&](index_t task) {
+                                 const index_t ic = task / column_tasks * MC;
+                                 const index_t mc = std::min(MC, mb - ic);
+                                 const index_t first = task % column_tasks * kTaskPanels;
+                                 const index_t end = std::min(first + kTaskPanels, b_panels);
+                                 for (index_t panel = first; panel < end; ++panel) {
+                                     const index_t j = panel * NR;
+                                     Epilogue<T> e = epilogue;
+                                     if (last && g.row_bias != nullptr)
+                                         e.row_bias = g.row_bias + ib + ic;
+                                     if (last && g.col_bias != nullptr)
+                                         e.col_bias = g.col_bias + jc + j;
+                                     const ColumnRun<T> run{
+                                         .first = 0,
+                                         .count = std::min(NR, nc - j),
+                                         .c = g.c + (ib + ic) * g.ldc + jc + j,
+                                         .c_step = 1,
+                                     };
+                                     multiply_panel<T>(kernel, mc, kc, a_packed.data() + ic * kc,
+                                                       b_packed.data() + j * kc, {&run, 1}, g.ldc,
+                                                       e);
+                                 }
+                             });
             }
         }
     }

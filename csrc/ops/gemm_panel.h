@@ -13,8 +13,8 @@ namespace pyconv {
 // Cuts `size` into equal blocks of at most `limit` (rounded up to `multiple`): 600 by 256 gives 200
 // three times, where 256 + 256 + 88 would leave a short one that runs at half the speed.
 inline index_t even_block(index_t size, index_t limit, index_t multiple) {
-    return std::max(multiple, round_up(ceil_div(size, std::max<index_t>(1, ceil_div(size, limit))),
-                                       multiple));
+    return std::max(
+        multiple, round_up(ceil_div(size, std::max<index_t>(1, ceil_div(size, limit))), multiple));
 }
 
 // Columns first .. first + count of a panel go to c, c + c_step, ... in row 0 of C.
@@ -32,8 +32,15 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, index_t kc, const T* a
                     const T* b_panel, std::span<const ColumnRun<T>> runs, index_t ldc,
                     const Epilogue<T>& epilogue) {
     const index_t MR = kernel.MR, NR = kernel.NR;
-    const KLoop k{.blocks = 1, .rows = 1, .cols = kc, .a_block = 0, .a_row = 0, .a_col = MR,
-                  .b_block = 0, .b_row = 0, .b_col = NR};
+    const KLoop k{.blocks = 1,
+                  .rows = 1,
+                  .cols = kc,
+                  .a_block = 0,
+                  .a_row = 0,
+                  .a_col = MR,
+                  .b_block = 0,
+                  .b_row = 0,
+                  .b_col = NR};
     const bool whole = runs.size() == 1 && runs[0].count == NR && runs[0].c_step == 1;
     for (index_t i = 0; i < mc; i += MR, a_panels += MR * kc) {
         const index_t mr = std::min(MR, mc - i);

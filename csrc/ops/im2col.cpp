@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The textbook path: the matrix in memory, and gemm. Here for those who ask for it by name, and as a
-// second opinion on the other algorithms: it shares no loop with them but gemm's.
+// The textbook path: the matrix in memory, and gemm. Here for those who ask for it by name, and as
+// a second opinion on the other algorithms: it shares no loop with them but gemm's.
 #include "ops/im2col.h"
 
 #include <algorithm>
@@ -117,11 +117,19 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     for_each_image<T>(s, [&](index_t, index_t g, T* columns, index_t in, index_t w, index_t out) {
         image_to_columns(s, C, input + in, columns);
-        gemm<T>({.M = M, .N = pixels, .K = K,
-                 .a = weight + w, .a_row = K, .a_col = 1,
-                 .b = columns, .b_row = pixels, .b_col = 1,
-                 .c = output + out, .ldc = pixels,
-                 .row_bias = bias != nullptr ? bias + g * M : nullptr, .activation = activation});
+        gemm<T>({.M = M,
+                 .N = pixels,
+                 .K = K,
+                 .a = weight + w,
+                 .a_row = K,
+                 .a_col = 1,
+                 .b = columns,
+                 .b_row = pixels,
+                 .b_col = 1,
+                 .c = output + out,
+                 .ldc = pixels,
+                 .row_bias = bias != nullptr ? bias + g * M : nullptr,
+                 .activation = activation});
     });
 }
 
@@ -131,10 +139,17 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     const index_t plane = s.H * s.W;
     for_each_image<T>(s, [&](index_t, index_t g, T* columns, index_t in, index_t w, index_t out) {
-        gemm<T>({.M = K, .N = pixels, .K = M,
-                 .a = weight + w, .a_row = 1, .a_col = K,
-                 .b = grad_output + out, .b_row = pixels, .b_col = 1,
-                 .c = columns, .ldc = pixels});
+        gemm<T>({.M = K,
+                 .N = pixels,
+                 .K = M,
+                 .a = weight + w,
+                 .a_row = 1,
+                 .a_col = K,
+                 .b = grad_output + out,
+                 .b_row = pixels,
+                 .b_col = 1,
+                 .c = columns,
+                 .ldc = pixels});
         columns_to_image(s, C, columns, grad_input + in);
         for (index_t c = 0; c < C; ++c) {
             T* values = grad_input + in + c * plane;
@@ -152,10 +167,18 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T*
     std::fill_n(grad_weight, s.OC * K, T(0));
     for_each_image<T>(s, [&](index_t, index_t, T* columns, index_t in, index_t w, index_t out) {
         image_to_columns(s, C, input + in, columns);
-        gemm<T>({.M = M, .N = K, .K = pixels,
-                 .a = grad_output + out, .a_row = pixels, .a_col = 1,
-                 .b = columns, .b_row = 1, .b_col = pixels,
-                 .c = grad_weight + w, .ldc = K, .beta = T(1)});
+        gemm<T>({.M = M,
+                 .N = K,
+                 .K = pixels,
+                 .a = grad_output + out,
+                 .a_row = pixels,
+                 .a_col = 1,
+                 .b = columns,
+                 .b_row = 1,
+                 .b_col = pixels,
+                 .c = grad_weight + w,
+                 .ldc = K,
+                 .beta = T(1)});
     });
 }
 
@@ -165,8 +188,8 @@ template void conv2d(const Conv2dShape&, const double*, const double*, const dou
                      double*);
 template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, const float*,
                                     Activation, float*);
-template void conv2d_backward_input(const Conv2dShape&, const double*, const double*,
-                                    const double*, Activation, double*);
+template void conv2d_backward_input(const Conv2dShape&, const double*, const double*, const double*,
+                                    Activation, double*);
 template void conv2d_backward_weight(const Conv2dShape&, const float*, const float*, float*);
 template void conv2d_backward_weight(const Conv2dShape&, const double*, const double*, double*);
 

@@ -39,9 +39,9 @@ std::vector<Window> slide(const char* function, const Shape4& input, size_t axis
     check(o.padding.same || (begin_pad < extent && end_pad < extent), function,
           ": padding is not smaller than the kernel along ", name, ", got ", begin_pad, " and ",
           end_pad, "; expected less than ", extent);
-    const WindowAxis windows = window_axis(function, name, "kernel_size", size, kernel, stride,
-                                           dilation, o.padding.same, begin_pad, end_pad,
-                                           o.ceil_mode);
+    const WindowAxis windows =
+        window_axis(function, name, "kernel_size", size, kernel, stride, dilation, o.padding.same,
+                    begin_pad, end_pad, o.ceil_mode);
     // "same" has no end pad of its own: it is what the last window needs.
     const index_t padded_end =
         o.padding.same ? std::numeric_limits<index_t>::max() : size + end_pad;
@@ -65,8 +65,8 @@ std::vector<Window> divide(index_t size, index_t output) {
     for (index_t i = 0; i < output; ++i) {
         // In 128 bits: i * size may not fit in 64.
         const auto begin = static_cast<index_t>(static_cast<__int128>(i) * size / output);
-        const auto end = static_cast<index_t>((static_cast<__int128>(i + 1) * size + output - 1) /
-                                              output);
+        const auto end =
+            static_cast<index_t>((static_cast<__int128>(i + 1) * size + output - 1) / output);
         result.push_back({begin, end, end - begin});
     }
     return result;
@@ -80,8 +80,8 @@ void for_each_plane(const Shape4& input, const Shape4& output, Body&& body) {
     parallel_for(planes, static_cast<double>(values), body);
 }
 
-// True if a candidate at row `r` (and a later column) replaces the best at row `best_r`: the larger,
-// of equals the earlier row, of NaNs the later row.
+// True if a candidate at row `r` (and a later column) replaces the best at row `best_r`: the
+// larger, of equals the earlier row, of NaNs the later row.
 template <typename T>
 bool replaces(T x, int32_t r, T best, int32_t best_r) {
     if (std::isnan(x)) return !std::isnan(best) || r >= best_r;
@@ -96,9 +96,16 @@ Pool2dShape Pool2dShape::make(const char* function, const Shape4& input, const O
     check_pair(function, "stride", o.stride, 1);
     check_pair(function, "dilation", o.dilation, 1);
     check_padding(function, o.padding);
-    Pool2dShape s{.N = input[0], .C = input[1], .H = input[2], .W = input[3], .OH = 0, .OW = 0,
-                  .dilation_h = o.dilation[0], .dilation_w = o.dilation[1],
-                  .rows = slide(function, input, 0, o), .cols = slide(function, input, 1, o)};
+    Pool2dShape s{.N = input[0],
+                  .C = input[1],
+                  .H = input[2],
+                  .W = input[3],
+                  .OH = 0,
+                  .OW = 0,
+                  .dilation_h = o.dilation[0],
+                  .dilation_w = o.dilation[1],
+                  .rows = slide(function, input, 0, o),
+                  .cols = slide(function, input, 1, o)};
     s.OH = static_cast<index_t>(s.rows.size());
     s.OW = static_cast<index_t>(s.cols.size());
     checked_elements(function, "output", {s.N, s.C, s.OH, s.OW});
@@ -111,9 +118,16 @@ Pool2dShape Pool2dShape::make_adaptive(const char* function, const Shape4& input
     check_pair(function, "output_size", output_size, 1);
     checked_elements(function, "output", {input[0], input[1], output_size[0], output_size[1]});
     checked_elements(function, "output", {output_size[0], output_size[1]});
-    return {.N = input[0], .C = input[1], .H = input[2], .W = input[3],
-            .OH = output_size[0], .OW = output_size[1], .dilation_h = 1, .dilation_w = 1,
-            .rows = divide(input[2], output_size[0]), .cols = divide(input[3], output_size[1])};
+    return {.N = input[0],
+            .C = input[1],
+            .H = input[2],
+            .W = input[3],
+            .OH = output_size[0],
+            .OW = output_size[1],
+            .dilation_h = 1,
+            .dilation_w = 1,
+            .rows = divide(input[2], output_size[0]),
+            .cols = divide(input[3], output_size[1])};
 }
 
 template <typename T>
@@ -191,8 +205,7 @@ void avg_pool2d(const Pool2dShape& s, index_t divisor, const T* input, T* output
             for (const Window& horizontal : s.cols) {
                 T total = 0;
                 for (index_t w = horizontal.begin; w < horizontal.end; ++w) total += sum.data()[w];
-                const index_t count =
-                    divisor != 0 ? divisor : vertical.extent * horizontal.extent;
+                const index_t count = divisor != 0 ? divisor : vertical.extent * horizontal.extent;
                 *out++ = total / static_cast<T>(count);
             }
         }
@@ -211,8 +224,7 @@ void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_ou
         for (const Window& vertical : s.rows) {
             std::fill_n(shares.data(), s.W, T(0));
             for (const Window& horizontal : s.cols) {
-                const index_t count =
-                    divisor != 0 ? divisor : vertical.extent * horizontal.extent;
+                const index_t count = divisor != 0 ? divisor : vertical.extent * horizontal.extent;
                 const T share = *from++ / static_cast<T>(count);
                 for (index_t w = horizontal.begin; w < horizontal.end; ++w)
                     shares.data()[w] += share;
@@ -223,11 +235,11 @@ void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_ou
     });
 }
 
-#define PYCONV_INSTANTIATE(T)                                                                   \
-    template void max_pool2d(const Pool2dShape&, const T*, T*, int32_t*);                       \
-    template void max_pool2d_backward(const char*, const Shape4&, const Shape4&, const T*,      \
-                                      const int32_t*, T*);                                      \
-    template void avg_pool2d(const Pool2dShape&, index_t, const T*, T*);                        \
+#define PYCONV_INSTANTIATE(T)                                                              \
+    template void max_pool2d(const Pool2dShape&, const T*, T*, int32_t*);                  \
+    template void max_pool2d_backward(const char*, const Shape4&, const Shape4&, const T*, \
+                                      const int32_t*, T*);                                 \
+    template void avg_pool2d(const Pool2dShape&, index_t, const T*, T*);                   \
     template void avg_pool2d_backward(const Pool2dShape&, index_t, const T*, T*);
 PYCONV_INSTANTIATE(float)
 PYCONV_INSTANTIATE(double)

@@ -45,7 +45,8 @@ struct Pool2dShape {
 template <typename T>
 void max_pool2d(const Pool2dShape& s, const T* input, T* output, int32_t* indices);
 
-// Adds each grad_output to the pixel that its index names. Indices come from users: each is checked.
+// Adds each grad_output to the pixel that its index names. Indices come from users: each is
+// checked.
 template <typename T>
 void max_pool2d_backward(const char* function, const Shape4& input_shape,
                          const Shape4& output_shape, const T* grad_output, const int32_t* indices,

@@ -157,15 +157,13 @@ void tap_gemm(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups) {
     const double multiply_adds = static_cast<double>(columns) * static_cast<double>(g.M) *
                                  static_cast<double>(g.C * taps + 1) *
                                  static_cast<double>(groups.size());
-    parallel_for(other_tasks * row_tasks, arithmetic_nanoseconds(multiply_adds),
-                 [&](index_t task) {
-                     const index_t group = task / (column_tasks * row_tasks);
-                     const index_t column = task / row_tasks % column_tasks * column_block;
-                     const index_t m = task % row_tasks * row_block;
-                     run_task(kernel, groups[static_cast<size_t>(group)], blocks, m,
-                              std::min(row_block, g.M - m), column,
-                              std::min(column_block, columns - column));
-                 });
+    parallel_for(other_tasks * row_tasks, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
+        const index_t group = task / (column_tasks * row_tasks);
+        const index_t column = task / row_tasks % column_tasks * column_block;
+        const index_t m = task % row_tasks * row_block;
+        run_task(kernel, groups[static_cast<size_t>(group)], blocks, m,
+                 std::min(row_block, g.M - m), column, std::min(column_block, columns - column));
+    });
 }
 
 template TapGemmBlocks tap_gemm_blocks(const Kernels<float>&, index_t, index_t);
