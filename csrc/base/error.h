@@ -6,10 +6,11 @@
 // into MemoryError.
 #pragma once
 
+#include <initializer_list>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "base/types.h"
 
@@ -20,13 +21,22 @@ struct TypeFault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// "(8, 3, 32, 32)", and "(8,)" for one axis: as Python prints a tuple.
-inline std::string shape_text(const std::vector<index_t>& shape) {
-    std::ostringstream text;
-    text << '(';
-    for (size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
-    text << (shape.size() == 1 ? ",)" : ")");
-    return text.str();
+// Sizes that print as Python prints a tuple: "(8, 3, 32, 32)", "(8,)". A view, formatted only when a
+// message is really made: checks run at every call, and their text must cost nothing.
+struct ShapeText {
+    const index_t* sizes;
+    size_t count;
+
+    friend std::ostream& operator<<(std::ostream& stream, const ShapeText& shape) {
+        stream << '(';
+        for (size_t i = 0; i < shape.count; ++i) stream << (i ? ", " : "") << shape.sizes[i];
+        return stream << (shape.count == 1 ? ",)" : ")");
+    }
+};
+inline ShapeText shape_text(std::span<const index_t> shape) { return {shape.data(), shape.size()}; }
+// The list must outlive the view: write it in the same expression as the check.
+inline ShapeText shape_text(std::initializer_list<index_t> shape) {
+    return {shape.begin(), shape.size()};
 }
 
 template <typename... Parts>

@@ -47,7 +47,7 @@ AxisView view_of(const char* function, const char* name, const py::object& objec
     const py::array array = as_array(function, name, object);
     const index_t ndim = array.ndim();
     check(axis >= -ndim && axis < ndim, function, ": axis is out of range, got ", axis,
-          "; expected ", -ndim, " to ", ndim - 1, " for shape ", shape_text(shape_of(array)));
+          "; expected ", -ndim, " to ", ndim - 1, " for shape ", shape_text(array));
     const index_t at = axis < 0 ? axis + ndim : axis;
     AxisView view{1, array.shape(at), 1};
     for (index_t d = 0; d < at; ++d) view.outer *= array.shape(d);

@@ -30,7 +30,7 @@ template <size_t Axes>
 std::array<index_t, Axes> sizes(const char* function, const char* name, const py::array& array,
                                 const char* axes) {
     check(array.ndim() == static_cast<index_t>(Axes), function, ": ", name, " has ", array.ndim(),
-          " axes, got shape ", shape_text(shape_of(array)), "; expected ", axes);
+          " axes, got shape ", shape_text(array), "; expected ", axes);
     std::array<index_t, Axes> result{};
     for (size_t d = 0; d < Axes; ++d) result[d] = array.shape(static_cast<index_t>(d));
     return result;
@@ -91,7 +91,7 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
 void check_out(const char* function, const py::array& out, const Shape& shape,
                std::initializer_list<const py::array*> inputs) {
     using Api = py::detail::npy_api;
-    check(shape_of(out) == shape, function, ": out has shape ", shape_text(shape_of(out)),
+    check(has_shape(out, shape), function, ": out has shape ", shape_text(out),
           "; expected ", shape_text(shape));
     check(out.writeable(), function, ": out is read-only; expected a writeable array");
     constexpr int kNeeded = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;

@@ -11,6 +11,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <optional>
@@ -29,6 +30,11 @@ using Shape = std::vector<index_t>;
 inline Shape shape_of(const py::array& array) {
     return {array.shape(), array.shape() + array.ndim()};
 }
+
+inline ShapeText shape_text(const py::array& array) {
+    return {array.shape(), static_cast<size_t>(array.ndim())};
+}
+using pyconv::shape_text;
 
 template <typename T>
 constexpr const char* dtype_name() {
@@ -76,13 +82,17 @@ void check_dtype(const char* function, const char* name, const py::array& array,
     throw TypeFault(join(function, ": ", name, " has dtype ", got, "; expected ", dtype_name<T>()));
 }
 
+inline bool has_shape(const py::array& array, const Shape& shape) {
+    return std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim());
+}
+
 template <typename T>
 Input<T> input_array(const char* function, const char* name, const py::handle& object,
                      const Shape& shape, const char* first = nullptr) {
     py::array array = as_array(function, name, object);
     check_dtype<T>(function, name, array, first);
-    check(shape_of(array) == shape, function, ": ", name, " has shape ",
-          shape_text(shape_of(array)), "; expected ", shape_text(shape));
+    check(has_shape(array, shape), function, ": ", name, " has shape ",
+          shape_text(array), "; expected ", shape_text(shape));
     py::array readable = contiguous(array);
     return {std::move(array), std::move(readable)};
 }

@@ -8,7 +8,7 @@ namespace {
 
 BatchNormShape shape_from(const char* function, const char* name, const py::array& array) {
     check(array.ndim() >= 2, function, ": ", name, " has ", array.ndim(), " axes, got shape ",
-          shape_text(shape_of(array)), "; expected at least two: (N, C, ...)");
+          shape_text(array), "; expected at least two: (N, C, ...)");
     BatchNormShape s{array.shape(0), array.shape(1), 1};
     for (index_t d = 2; d < array.ndim(); ++d) s.inner *= array.shape(d);
     return s;
@@ -25,7 +25,7 @@ py::tuple batch_norm_statistics(const py::object& input) {
         using T = decltype(zero);
         const BatchNormShape s = shape_from(function, "input", first);
         check(s.C == 0 || s.N * s.inner > 0, function, ": input has no values, got shape ",
-              shape_text(shape_of(first)), "; expected at least one a channel");
+              shape_text(first), "; expected at least one a channel");
         const auto x = input_array<T>(function, "input", input, shape_of(first));
         py::array mean = new_array(py::dtype::of<T>(), {s.C});
         py::array var = new_array(py::dtype::of<T>(), {s.C});

@@ -149,7 +149,7 @@ py::array conv_transpose2d_backward_weight(const py::object& grad_output, const 
             function, shape4(function, "input", as_array(function, "input", input), kInputAxes),
             weight_shape, o, output_padding);
         check(shape_of(first) == as_shape(s.input_shape()), function, ": grad_output has shape ",
-              shape_text(shape_of(first)), "; expected ", shape_text(as_shape(s.input_shape())));
+              shape_text(first), "; expected ", shape_text(s.input_shape()));
         return weight_gradient<decltype(zero)>(function, s, "input", input, "grad_output",
                                                grad_output, algorithm, out);
     });
@@ -170,7 +170,7 @@ Shape4 transposed_input_shape(const char* function, const Shape4& grad_output, c
         const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
         const index_t full = grad_output[2 + d] + pads[d] - output_padding[d];
         check(padding.same || full >= extent, function, ": grad_output is too small, got ",
-              shape_text(as_shape(grad_output)),
+              shape_text(grad_output),
               "; expected the output of a transposed convolution");
         input[2 + d] = padding.same ? full / stride[d] : (full - extent) / stride[d] + 1;
     }

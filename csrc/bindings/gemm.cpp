@@ -19,7 +19,7 @@ py::array gemm(const py::object& a, const py::object& b, bool trans_a, bool tran
         const index_t M = a_shape[trans_a ? 1 : 0], K = a_shape[trans_a ? 0 : 1];
         const index_t N = b_shape[trans_b ? 0 : 1];
         check(b_shape[trans_b ? 1 : 0] == K, function, ": b has ", b_shape[trans_b ? 1 : 0],
-              " rows to sum over but a has ", K, "; a ", shape_text(shape_of(first)),
+              " rows to sum over but a has ", K, "; a ", shape_text(first),
               trans_a ? " transposed" : "", ", b ", shape_text({b_shape[0], b_shape[1]}),
               trans_b ? " transposed" : "");
         checked_elements(function, "out", {M, N});
@@ -58,7 +58,7 @@ py::array linear(const py::object& input, const py::object& weight, const py::ob
             shape2(function, "weight", as_array(function, "weight", weight),
                    "two: (out_features, in_features)");
         check(expected == in_features, function, ": weight expects ", expected,
-              " input features, got ", in_features, "; input ", shape_text(shape_of(first)),
+              " input features, got ", in_features, "; input ", shape_text(first),
               ", weight ", shape_text({out_features, expected}));
         checked_elements(function, "output", {N, out_features});
         const auto x = input_array<T>(function, "input", input, {N, in_features});

@@ -59,8 +59,8 @@ py::array max_pool_backward(const py::object& grad_output, const py::object& ind
         using T = decltype(zero);
         const Shape4 shape = shape4(function, "grad_output", first, kAxes);
         check(shape[0] == input_shape[0] && shape[1] == input_shape[1], function,
-              ": input_shape is ", shape_text(as_shape(input_shape)), " but grad_output is ",
-              shape_text(as_shape(shape)), "; expected the same N and C");
+              ": input_shape is ", shape_text(input_shape), " but grad_output is ",
+              shape_text(shape), "; expected the same N and C");
         checked_elements(function, "input_shape",
                          {input_shape[0], input_shape[1], input_shape[2], input_shape[3]});
         const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));

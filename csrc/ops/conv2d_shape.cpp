@@ -9,11 +9,9 @@
 namespace pyconv {
 namespace {
 
-std::string text(const Shape4& shape) { return shape_text({shape.begin(), shape.end()}); }
-
 void check_sizes(const char* function, const char* argument, const Shape4& shape) {
     for (const index_t size : shape) {
-        check(size >= 0, function, ": ", argument, " has a negative size, got shape ", text(shape),
+        check(size >= 0, function, ": ", argument, " has a negative size, got shape ", shape_text(shape),
               "; expected sizes >= 0");
     }
     checked_elements(function, argument, {shape[0], shape[1], shape[2], shape[3]});
@@ -24,10 +22,10 @@ void check_weight(const char* function, const Shape4& weight, index_t groups,
                   const char* channels) {
     check_sizes(function, "weight", weight);
     check(weight[2] >= 1 && weight[3] >= 1, function, ": weight has an empty kernel, got shape ",
-          text(weight), "; expected KH, KW >= 1");
+          shape_text(weight), "; expected KH, KW >= 1");
     check(groups >= 1, function, ": groups is out of range, got ", groups, "; expected >= 1");
     check(weight[0] % groups == 0, function, ": groups does not divide weight's ", channels,
-          " channels, got groups=", groups, ", weight ", text(weight));
+          " channels, got groups=", groups, ", weight ", shape_text(weight));
 }
 
 }  // namespace
@@ -91,7 +89,7 @@ Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const S
     check_padding(function, padding);
     check(input[1] % groups == 0 && input[1] / groups == weight[1], function, ": weight expects ",
           weight[1], " input channels per group, got ", input[1], " channels in ", groups,
-          " groups; input ", text(input), ", weight ", text(weight), ", groups=", groups);
+          " groups; input ", shape_text(input), ", weight ", shape_text(weight), ", groups=", groups);
     const WindowAxis vertical =
         window_axis(function, "H", "weight", input[2], weight[2], stride[0], dilation[0],
                     padding.same, padding.top, padding.bottom, false);
@@ -128,7 +126,7 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
     check_pair(function, "output_padding", output_padding, 0);
     check_padding(function, padding);
     check(input[1] == weight[0], function, ": weight expects ", weight[0],
-          " input channels, got input ", text(input), ", weight ", text(weight));
+          " input channels, got input ", shape_text(input), ", weight ", shape_text(weight));
 
     const std::array<index_t, 4> pads = {padding.top, padding.bottom, padding.left, padding.right};
     std::array<index_t, 2> size{}, pad_begin{};
@@ -144,7 +142,7 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
                 checked_add(function, checked_mul(function, in, stride[d]), output_padding[d]);
             pad_begin[d] = std::max<index_t>(extent - stride[d], 0) / 2;
         } else {
-            check(in >= 1, function, ": input is empty along ", axis, ", got ", text(input),
+            check(in >= 1, function, ": input is empty along ", axis, ", got ", shape_text(input),
                   "; expected at least one pixel");
             const index_t full = checked_add(
                 function, checked_add(function, checked_mul(function, in - 1, stride[d]), extent),

@@ -20,8 +20,15 @@ IntOrPair = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 
 
+# Plain small ints are what nearly every call passes: they are recognised first, since a call of
+# isinstance with an abstract class costs more than a small convolution.
+_PLAIN = 2**31
+
+
 def integer(function: str, name: str, value: object, expected: str = "an integer") -> int:
     """Return `value` as an int that fits in 64 bits."""
+    if type(value) is int and -_PLAIN < value < _PLAIN:
+        return value
     if isinstance(value, bool | np.bool):
         raise TypeError(f"{function}: {name} is a bool, got {value}; expected {expected}")
     try:
@@ -47,6 +54,8 @@ def integers(function: str, name: str, value: object, count: int, expected: str)
 
 def pair(function: str, name: str, value: object) -> Pair:
     """Return an int or a pair as (vertical, horizontal)."""
+    if type(value) is int and -_PLAIN < value < _PLAIN:
+        return value, value
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
         vertical, horizontal = integers(function, name, value, 2, "an int or a pair of ints")
         return vertical, horizontal
@@ -62,6 +71,8 @@ def shape4(function: str, name: str, value: object) -> Shape4:
 
 def padding(function: str, value: object) -> tuple[Pair, Pair] | None:
     """Return the padding as ((top, bottom), (left, right)), or None for "same"."""
+    if type(value) is int and -_PLAIN < value < _PLAIN:
+        return (value, value), (value, value)
     expected = 'an int, a pair, ((top, bottom), (left, right)), "valid" or "same"'
     if isinstance(value, str):
         if value == "same":
