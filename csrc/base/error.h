@@ -21,8 +21,8 @@ struct TypeFault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// Sizes that print as Python prints a tuple: "(8, 3, 32, 32)", "(8,)". A view, formatted only when a
-// message is really made: checks run at every call, and their text must cost nothing.
+// Sizes that print as Python prints a tuple: "(8, 3, 32, 32)", "(8,)". A view, formatted only when
+// a message is really made: checks run at every call, and their text must cost nothing.
 struct ShapeText {
     const index_t* sizes;
     size_t count;

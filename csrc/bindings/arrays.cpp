@@ -91,8 +91,8 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
 void check_out(const char* function, const py::array& out, const Shape& shape,
                std::initializer_list<const py::array*> inputs) {
     using Api = py::detail::npy_api;
-    check(has_shape(out, shape), function, ": out has shape ", shape_text(out),
-          "; expected ", shape_text(shape));
+    check(has_shape(out, shape), function, ": out has shape ", shape_text(out), "; expected ",
+          shape_text(shape));
     check(out.writeable(), function, ": out is read-only; expected a writeable array");
     constexpr int kNeeded = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
     check((out.flags() & kNeeded) == kNeeded, function,

@@ -91,8 +91,8 @@ Input<T> input_array(const char* function, const char* name, const py::handle& o
                      const Shape& shape, const char* first = nullptr) {
     py::array array = as_array(function, name, object);
     check_dtype<T>(function, name, array, first);
-    check(has_shape(array, shape), function, ": ", name, " has shape ",
-          shape_text(array), "; expected ", shape_text(shape));
+    check(has_shape(array, shape), function, ": ", name, " has shape ", shape_text(array),
+          "; expected ", shape_text(shape));
     py::array readable = contiguous(array);
     return {std::move(array), std::move(readable)};
 }

@@ -170,8 +170,7 @@ Shape4 transposed_input_shape(const char* function, const Shape4& grad_output, c
         const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
         const index_t full = grad_output[2 + d] + pads[d] - output_padding[d];
         check(padding.same || full >= extent, function, ": grad_output is too small, got ",
-              shape_text(grad_output),
-              "; expected the output of a transposed convolution");
+              shape_text(grad_output), "; expected the output of a transposed convolution");
         input[2 + d] = padding.same ? full / stride[d] : (full - extent) / stride[d] + 1;
     }
     return input;

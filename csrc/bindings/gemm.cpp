@@ -40,7 +40,7 @@ py::array gemm(const py::object& a, const py::object& b, bool trans_a, bool tran
                          .b_row = trans_b ? 1 : N,
                          .b_col = trans_b ? K : 1,
                          .c = c,
-                         .ldc = N,
+                         .c_row = N,
                          .alpha = static_cast<T>(alpha),
                          .beta = static_cast<T>(beta)});
         return result;
@@ -58,8 +58,8 @@ py::array linear(const py::object& input, const py::object& weight, const py::ob
             shape2(function, "weight", as_array(function, "weight", weight),
                    "two: (out_features, in_features)");
         check(expected == in_features, function, ": weight expects ", expected,
-              " input features, got ", in_features, "; input ", shape_text(first),
-              ", weight ", shape_text({out_features, expected}));
+              " input features, got ", in_features, "; input ", shape_text(first), ", weight ",
+              shape_text({out_features, expected}));
         checked_elements(function, "output", {N, out_features});
         const auto x = input_array<T>(function, "input", input, {N, in_features});
         const auto w =
@@ -79,7 +79,7 @@ py::array linear(const py::object& input, const py::object& weight, const py::ob
                                 .b_row = 1,
                                 .b_col = in_features,
                                 .c = c,
-                                .ldc = out_features,
+                                .c_row = out_features,
                                 .col_bias = b.data(),
                                 .activation = act};
         const py::gil_scoped_release nogil;
@@ -112,7 +112,7 @@ py::array linear_backward_input(const py::object& grad_output, const py::object&
                                       .b_row = inputs,
                                       .b_col = 1,
                                       .c = data_of<T>(result),
-                                      .ldc = inputs};
+                                      .c_row = inputs};
         const py::gil_scoped_release nogil;
         pyconv::gemm<T>(product);
         return result;
@@ -143,7 +143,7 @@ py::array linear_backward_weight(const py::object& grad_output, const py::object
                                       .b_row = inputs,
                                       .b_col = 1,
                                       .c = data_of<T>(result),
-                                      .ldc = inputs};
+                                      .c_row = inputs};
         const py::gil_scoped_release nogil;
         pyconv::gemm<T>(product);
         return result;

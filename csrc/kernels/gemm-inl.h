@@ -17,19 +17,30 @@
 
 namespace pyconv::PYCONV_ISA {
 
-// C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for one whole MR x NR tile; ldc is the step
-// between rows of C.
-template <typename T, int MR, int NV>
-void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
+// C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns, of
+// which the last has only `last` values; ldc is the step between rows of C. kUnitStep: k.a_step is
+// 1 and kWhole: the last vector is full, both known when compiling.
+template <typename T, int MR, int NV, bool kUnitStep, bool kWhole>
+inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a, const T* b, T* c,
+                                                     index_t ldc, const Epilogue<T>& e,
+                                                     index_t last) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
+    const index_t a_step = kUnitStep ? 1 : k.a_step;
+    typename V::Mask mask;
+    if constexpr (!kWhole) mask = V::first_lanes(last);
+    const auto load = [&](const T* p, int j) {
+        if constexpr (!kWhole)
+            if (j == NV - 1) return V::load_masked(p + j * L, mask);
+        return V::load(p + j * L);
+    };
+
     V acc[MR][NV];
     for (int i = 0; i < MR; ++i) {
         // Fetched while the k-loop runs: C is the one operand that no packing has touched.
         __builtin_prefetch(c + i * ldc, 1);
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     }
-
     for (index_t block = 0; block < k.blocks; ++block, a += k.a_block, b += k.b_block) {
         const T* a_row = a;
         const T* b_row = b;
@@ -38,9 +49,9 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
             const T* bk = b_row;
             for (index_t col = 0; col < k.cols; ++col, ak += k.a_col, bk += k.b_col) {
                 V bv[NV];
-                for (int j = 0; j < NV; ++j) bv[j] = V::load(bk + j * L);
+                for (int j = 0; j < NV; ++j) bv[j] = load(bk, j);
                 for (int i = 0; i < MR; ++i) {
-                    const V ai = V::broadcast(ak[i]);
+                    const V ai = V::broadcast(ak[i * a_step]);
                     for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
                 }
             }
@@ -58,16 +69,49 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
         const V alpha = V::broadcast(e.alpha);
         each([&](V& x, int, int) { x = x * alpha; });
     }
-    if (e.accumulate) each([&](V& x, int i, int j) { x = x + V::load(c + i * ldc + j * L); });
+    if (e.accumulate) each([&](V& x, int i, int j) { x = x + load(c + i * ldc, j); });
     if (e.row_bias != nullptr) each([&](V& x, int i, int) { x = x + V::broadcast(e.row_bias[i]); });
-    if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + V::load(e.col_bias + j * L); });
+    if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j); });
     if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
-    each([&](V& x, int i, int j) { x.store(c + i * ldc + j * L); });
+    each([&](V& x, int i, int j) {
+        T* p = c + i * ldc + j * L;
+        if (kWhole || j < NV - 1) {
+            x.store(p);
+        } else {
+            x.store_part(p, last);
+        }
+    });
 }
 
-// The epilogue for the mr x nr corner of a tile that gemm left in scratch (NR values a row):
-// what hangs over the edge of C is dropped here, which keeps masks out of the loop above. c_step is
-// the step between columns of C.
+// One whole MR x NR tile.
+template <typename T, int MR, int NV>
+void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
+    if (k.a_step == 1) {
+        gemm_tile<T, MR, NV, true, true>(k, a, b, c, ldc, e, 0);
+    } else {
+        gemm_tile<T, MR, NV, false, true>(k, a, b, c, ldc, e, 0);
+    }
+}
+
+// The mr x nr corner of a tile, at the edge of C: nothing beyond is read or written, and rows and
+// vectors that are not there cost nothing.
+template <typename T, int MR, int NV>
+void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T* c, index_t ldc,
+               const Epilogue<T>& e) {
+    if constexpr (MR > 1) {
+        if (mr < MR) return gemm_edge<T, MR - 1, NV>(mr, nr, k, a, b, c, ldc, e);
+    }
+    constexpr index_t L = Vec<T>::lanes;
+    static_assert(NV == 2);
+    if (nr > L) {
+        gemm_tile<T, MR, 2, false, false>(k, a, b, c, ldc, e, nr - L);
+    } else {
+        gemm_tile<T, MR, 1, false, false>(k, a, b, c, ldc, e, nr);
+    }
+}
+
+// The epilogue for mr x nr values of a tile that gemm left in scratch (NR values a row), for a C
+// whose columns do not lie side by side: c_step is the step between them.
 template <typename T, int NR>
 void merge_tile(index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_t c_step,
                 const Epilogue<T>& e) {

@@ -8,6 +8,7 @@
 // old processors). Hence no standard C++ headers, no statics with constructors.
 #pragma once
 
+#include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/pack-inl.h"
@@ -29,7 +30,9 @@ inline constexpr Kernels<T> kTable = {
     .KC = kKC<T>,
     .NC = index_t{2048},
     .gemm = gemm<T, PYCONV_MR, PYCONV_NV>,
+    .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,
     .merge_tile = merge_tile<T, kNR<T>>,
+    .dot = dot<T>,
     .pack_a = pack_a<T, PYCONV_MR>,
     .pack_b = pack_b<T, kNR<T>>,
     .pack_pixels = pack_pixels<T, kNR<T>>,

@@ -17,13 +17,15 @@ namespace pyconv {
 
 enum class Activation { None, Relu };
 
-// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps. A packed panel is one run
-// with a_col = MR and b_col = NR; the weight gradient walks the pixels of several image rows, and
-// of several images, where they lie.
+// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps, and how far apart the
+// operands are from one step to the next, across blocks, across runs and within a run. A packed
+// panel is one run with a_col = MR and b_col = NR; a matrix as it lies is one with its own row or
+// column step; the weight gradient walks the pixels of several image rows, and of several images.
 struct KLoop {
-    index_t blocks, rows, cols;
-    index_t a_block, a_row, a_col;  // from one k to the next in A: per block, run and step
-    index_t b_block, b_row, b_col;
+    index_t blocks = 1, rows = 1, cols;
+    index_t a_step = 1;  // between the MR values of A that one step needs; 1 in a packed panel
+    index_t a_block = 0, a_row = 0, a_col;
+    index_t b_block = 0, b_row = 0, b_col;  // the NR values of B lie side by side
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile +
@@ -37,6 +39,9 @@ struct Epilogue {
     Activation activation = Activation::None;
 };
 
+// How many vectors `dot` takes at once.
+inline constexpr index_t kMaxDotVectors = 3;
+
 // Lanes first .. first + count of a packed panel come from image[start], image[start + step], ...
 struct PixelRun {
     index_t first, count, start;
@@ -45,8 +50,12 @@ struct PixelRun {
 // Name and signature of every kernel of element type T. What each computes stands at its template.
 #define PYCONV_KERNELS(X)                                                                          \
     X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
+    X(gemm_edge, void, index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T* c,       \
+      index_t ldc, const Epilogue<T>& e)                                                           \
     X(merge_tile, void, index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_t c_step,  \
       const Epilogue<T>& e)                                                                        \
+    X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
+      index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \
     X(pack_a, void, index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,        \
       T* panels)                                                                                   \
     X(pack_b, void, index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step,        \

@@ -47,6 +47,13 @@ struct Vec {
     // The lanes where mask is set; 0 elsewhere, and memory there is not touched.
     static Vec load_masked(const T* p, Mask mask);
 
+    // All ones in lanes 0 .. count - 1.
+    static Mask first_lanes(index_t count) {
+        Mask lane;
+        for (index_t l = 0; l < lanes; ++l) lane[l] = static_cast<typename LaneInt<T>::type>(l);
+        return lane < Mask{} + static_cast<typename LaneInt<T>::type>(count);
+    }
+
     // The first `count` lanes; the others are 0, and memory beyond is not touched.
     static Vec load_part(const T* p, index_t count) {
         Vec x = zero();
@@ -63,6 +70,12 @@ struct Vec {
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
+};
+
+// A number that is known when compiling, as a value.
+template <int N>
+struct Constant {
+    static constexpr int value = N;
 };
 
 // mask ? a : b in each lane.
@@ -137,6 +150,17 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 template <typename T>
 Vec<T> relu_of(Vec<T> x) {
     return select<T>(x <= Vec<T>::zero(), Vec<T>::zero(), x);
+}
+
+// The sum of the lanes, halves first.
+template <typename T>
+T reduce_add(Vec<T> x) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+    T lane[L];
+    x.store(lane);
+    for (int width = L / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+    return lane[0];
 }
 
 // Transposes an L x L block held in L registers (L = lanes), in log2(L) rounds that each exchange

@@ -11,8 +11,8 @@ namespace {
 
 void check_sizes(const char* function, const char* argument, const Shape4& shape) {
     for (const index_t size : shape) {
-        check(size >= 0, function, ": ", argument, " has a negative size, got shape ", shape_text(shape),
-              "; expected sizes >= 0");
+        check(size >= 0, function, ": ", argument, " has a negative size, got shape ",
+              shape_text(shape), "; expected sizes >= 0");
     }
     checked_elements(function, argument, {shape[0], shape[1], shape[2], shape[3]});
 }
@@ -89,7 +89,8 @@ Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const S
     check_padding(function, padding);
     check(input[1] % groups == 0 && input[1] / groups == weight[1], function, ": weight expects ",
           weight[1], " input channels per group, got ", input[1], " channels in ", groups,
-          " groups; input ", shape_text(input), ", weight ", shape_text(weight), ", groups=", groups);
+          " groups; input ", shape_text(input), ", weight ", shape_text(weight),
+          ", groups=", groups);
     const WindowAxis vertical =
         window_axis(function, "H", "weight", input[2], weight[2], stride[0], dilation[0],
                     padding.same, padding.top, padding.bottom, false);

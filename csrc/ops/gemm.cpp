@@ -2,15 +2,21 @@
 // The five loops of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
 // (2008), in the notation of BLIS:
 //
-//   jc: NC columns of C and B          pc: KC of the sum; B[pc, jc] packed, shared by all threads
-//   ib: MB rows of C and A; A[ib, pc] packed, shared       ic, jr: MC x (a few NR) blocks: the
-//   tasks ir: MR x NR tiles, in multiply_panel
+//   jc      NC columns of C and B
+//   pc      KC of the sum; B[pc, jc] is packed, and shared by all threads
+//   ib      MB rows of C and A; A[ib, pc] is packed, and shared
+//   ic, jr  MC rows x a few panels of columns: the tasks
+//   ir      MR x NR tiles, in multiply_panel
+//
+// An operand that too little work would pass over is read where it lies instead of being packed. A
+// matrix times a few vectors does not go this way at all, but through the dot kernel.
 //
 // Which blocks there are depends on the shape alone, and each element of C is summed in the same
 // order whatever block it is in: the result is the same for any number of threads.
 #include "ops/gemm.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
@@ -24,9 +30,149 @@ constexpr index_t kPackPanels = 8;
 constexpr index_t kTaskPanels = 8;
 // Blocks of MC rows of A that are packed at a time: bounds the scratch memory.
 constexpr index_t kMaxRowBlocks = 16;
+// An operand is packed if at least this many panels of the other pass over it.
+constexpr index_t kPackPasses = 5;
+// Rows of B at a time when it is not packed: streams that the hardware prefetcher can follow.
+constexpr index_t kUnpackedKC = 64;
+// Rows of a matrix that one task of a matrix-vector product takes.
+constexpr index_t kDotRows = 64;
 
 // What packing `values` takes on one core: reading and writing them at ~10 GB/s.
 double packing_nanoseconds(index_t values) { return static_cast<double>(values) * 0.5; }
+
+// C^T = B^T A^T
+template <typename T>
+Gemm<T> transposed(const Gemm<T>& g) {
+    Gemm<T> t = g;
+    std::swap(t.M, t.N);
+    std::swap(t.a, t.b);
+    t.a_row = g.b_col;
+    t.a_col = g.b_row;
+    t.b_row = g.a_col;
+    t.b_col = g.a_row;
+    std::swap(t.c_row, t.c_col);
+    std::swap(t.row_bias, t.col_bias);
+    return t;
+}
+
+// One call that goes through the five loops.
+template <typename T>
+class BlockedGemm {
+  public:
+    explicit BlockedGemm(const Gemm<T>& problem)
+        : g(problem),
+          MC(even_block(g.M, kernel.MC, MR)),
+          NC(std::min(round_up(g.N, NR), kernel.NC)),
+          pack_a(g.N > kPackPasses * NR),
+          pack_b(g.b_col != 1 || g.M > kPackPasses * MR),
+          KC(even_block(g.K, pack_b || g.N * g.K <= kernel.KC * NC / 4 ? kernel.KC : kUnpackedKC,
+                        1)),
+          MB(pack_a ? std::min(round_up(g.M, MC), kMaxRowBlocks * MC) : round_up(g.M, MC)) {}
+
+    void run() {
+        const AlignedBuffer<T> a_block(pack_a ? MB * KC : 0), b_block(pack_b ? NC * KC : 0);
+        for (index_t jc = 0; jc < g.N; jc += NC) {
+            const index_t nc = std::min(NC, g.N - jc);
+            // Runs once when K = 0, to write beta * C + bias.
+            for (index_t pc = 0; pc < std::max<index_t>(g.K, 1); pc += KC) {
+                const index_t kc = std::min(KC, g.K - pc);
+                const Operand b = read_b(pc, kc, jc, nc, b_block.data());
+                for (index_t ib = 0; ib < g.M; ib += MB) {
+                    const index_t mb = std::min(MB, g.M - ib);
+                    const Operand a = read_a(pc, kc, ib, mb, a_block.data());
+                    multiply(pc, kc, ib, mb, jc, nc, a, b);
+                }
+            }
+        }
+    }
+
+  private:
+    // A block of A or B: where it begins, and the steps to the next panel, to the next row (of A) or
+    // column (of B) within a panel, and to the next k.
+    struct Operand {
+        const T* data;
+        index_t panel, step, k;
+    };
+
+    Operand read_b(index_t pc, index_t kc, index_t jc, index_t nc, T* packed) const {
+        const T* block = g.b + pc * g.b_row + jc * g.b_col;
+        if (!pack_b) return {block, NR, 1, g.b_row};
+        const index_t columns = kPackPanels * NR;
+        parallel_for(ceil_div(nc, columns), packing_nanoseconds(nc * kc), [&](index_t task) {
+            const index_t j = task * columns;
+            kernel.pack_b(kc, std::min(columns, nc - j), block + j * g.b_col, g.b_row, g.b_col,
+                          packed + j * kc);
+        });
+        return {packed, NR * kc, 1, NR};
+    }
+
+    Operand read_a(index_t pc, index_t kc, index_t ib, index_t mb, T* packed) const {
+        const T* block = g.a + ib * g.a_row + pc * g.a_col;
+        if (!pack_a) return {block, MR * g.a_row, g.a_row, g.a_col};
+        const index_t rows = kPackPanels * MR;
+        parallel_for(ceil_div(mb, rows), packing_nanoseconds(mb * kc), [&](index_t task) {
+            const index_t i = task * rows;
+            kernel.pack_a(std::min(rows, mb - i), kc, block + i * g.a_row, g.a_row, g.a_col,
+                          packed + i * kc);
+        });
+        return {packed, MR * kc, 1, MR};
+    }
+
+    void multiply(index_t pc, index_t kc, index_t ib, index_t mb, index_t jc, index_t nc,
+                  const Operand& a, const Operand& b) const {
+        const KLoop k{.cols = kc, .a_step = a.step, .a_col = a.k, .b_col = b.k};
+        const bool last = pc + kc >= g.K;
+        Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
+        if (last) epilogue.activation = g.activation;
+
+        const index_t b_panels = ceil_div(nc, NR);
+        const index_t column_tasks = ceil_div(b_panels, kTaskPanels);
+        const double multiply_adds =
+            static_cast<double>(mb) * static_cast<double>(nc) * static_cast<double>(kc);
+        parallel_for(ceil_div(mb, MC) * column_tasks, arithmetic_nanoseconds(multiply_adds),
+                     [&](index_t task) {
+                         const index_t ic = task / column_tasks * MC;
+                         const index_t first = task % column_tasks * kTaskPanels;
+                         for (index_t p = first; p < std::min(first + kTaskPanels, b_panels); ++p) {
+                             const index_t i = ib + ic, j = jc + p * NR;
+                             Epilogue<T> e = epilogue;
+                             if (last && g.row_bias != nullptr) e.row_bias = g.row_bias + i;
+                             if (last && g.col_bias != nullptr) e.col_bias = g.col_bias + j;
+                             const ColumnRun<T> run{.first = 0,
+                                                    .count = std::min(NR, jc + nc - j),
+                                                    .c = g.c + i * g.c_row + j * g.c_col,
+                                                    .c_step = g.c_col};
+                             multiply_panel<T>(kernel, std::min(MC, mb - ic), k,
+                                               a.data + ic / MR * a.panel, a.panel,
+                                               b.data + p * b.panel, {&run, 1}, g.c_row, e);
+                         }
+                     });
+    }
+
+    const Gemm<T>& g;
+    const Kernels<T>& kernel = kernels<T>();
+    const index_t MR = kernel.MR, NR = kernel.NR;
+    const index_t MC, NC;
+    const bool pack_a, pack_b;
+    const index_t KC, MB;
+};
+
+// M <= kMaxDotVectors rows of A, each k-contiguous, against the columns of B, each k-contiguous.
+template <typename T>
+void gemm_by_dot(const Gemm<T>& g) {
+    const Kernels<T>& kernel = kernels<T>();
+    const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
+    parallel_for(ceil_div(g.N, kDotRows), multiply_adds / 5, [&](index_t task) {
+        const index_t j = task * kDotRows;
+        const Epilogue<T> e{.alpha = g.alpha,
+                            .accumulate = g.beta != 0,
+                            .row_bias = g.row_bias,
+                            .col_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr,
+                            .activation = g.activation};
+        kernel.dot(g.M, std::min(kDotRows, g.N - j), g.K, g.a, g.a_row, g.b + j * g.b_col, g.b_col,
+                   g.c + j * g.c_col, g.c_row, g.c_col, e);
+    });
+}
 
 }  // namespace
 
@@ -34,80 +180,23 @@ template <typename T>
 void gemm(const Gemm<T>& g) {
     if (g.M == 0 || g.N == 0) return;
     const Kernels<T>& kernel = kernels<T>();
-    const index_t MR = kernel.MR, NR = kernel.NR;
-
     if (g.beta != 0 && g.beta != 1) {
-        parallel_for(g.M, packing_nanoseconds(g.M * g.N),
-                     [&](index_t i) { kernel.scale(g.N, g.beta, g.c + i * g.ldc); });
+        // By rows of C, or by columns where those are contiguous.
+        const bool rows = g.c_col == 1;
+        const index_t lines = rows ? g.M : g.N, length = rows ? g.N : g.M;
+        parallel_for(lines, packing_nanoseconds(g.M * g.N), [&](index_t i) {
+            kernel.scale(length, g.beta, g.c + i * (rows ? g.c_row : g.c_col));
+        });
     }
 
-    const index_t KC = even_block(g.K, kernel.KC, 1);
-    const index_t NC = std::min(round_up(g.N, NR), kernel.NC);
-    const index_t MC = even_block(g.M, kernel.MC, MR);
-    const index_t MB = std::min(round_up(g.M, MC), kMaxRowBlocks * MC);
-    const AlignedBuffer<T> a_packed(MB * KC), b_packed(NC * KC);
-
-    for (index_t jc = 0; jc < g.N; jc += NC) {
-        const index_t nc = std::min(NC, g.N - jc);
-        const index_t b_panels = ceil_div(nc, NR);
-        // Runs once when K = 0, to write beta * C + bias.
-        for (index_t pc = 0; pc < std::max<index_t>(g.K, 1); pc += KC) {
-            const index_t kc = std::min(KC, g.K - pc);
-            parallel_for(ceil_div(b_panels, kPackPanels), packing_nanoseconds(nc * kc),
-                         [&](index_t task) {
-                             const index_t first = task * kPackPanels * NR;
-                             const index_t cols = std::min(kPackPanels * NR, nc - first);
-                             kernel.pack_b(kc, cols, g.b + pc * g.b_row + (jc + first) * g.b_col,
-                                           g.b_row, g.b_col, b_packed.data() + first * kc);
-                         });
-
-            Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
-            const bool last = pc + KC >= g.K;
-            if (last) epilogue.activation = g.activation;
-
-            for (index_t ib = 0; ib < g.M; ib += MB) {
-                const index_t mb = std::min(MB, g.M - ib);
-                const index_t a_panels = ceil_div(mb, MR);
-                parallel_for(ceil_div(a_panels, kPackPanels), packing_nanoseconds(mb * kc),
-                             [&](index_t task) {
-                                 const index_t first = task * kPackPanels * MR;
-                                 const index_t rows = std::min(kPackPanels * MR, mb - first);
-                                 kernel.pack_a(rows, kc,
-                                               g.a + (ib + first) * g.a_row + pc * g.a_col, g.a_row,
-                                               g.a_col, a_packed.data() + first * kc);
-                             });
-
-                const index_t column_tasks = ceil_div(b_panels, kTaskPanels);
-                const index_t row_tasks = ceil_div(mb, MC);
-                const double multiply_adds =
-                    static_cast<double>(mb) * static_cast<double>(nc) * static_cast<double>(kc);
-                parallel_for(row_tasks * column_tasks, arithmetic_nanoseconds(multiply_adds),
-                             [&](index_t task) {
-                                 const index_t ic = task / column_tasks * MC;
-                                 const index_t mc = std::min(MC, mb - ic);
-                                 const index_t first = task % column_tasks * kTaskPanels;
-                                 const index_t end = std::min(first + kTaskPanels, b_panels);
-                                 for (index_t panel = first; panel < end; ++panel) {
-                                     const index_t j = panel * NR;
-                                     Epilogue<T> e = epilogue;
-                                     if (last && g.row_bias != nullptr)
-                                         e.row_bias = g.row_bias + ib + ic;
-                                     if (last && g.col_bias != nullptr)
-                                         e.col_bias = g.col_bias + jc + j;
-                                     const ColumnRun<T> run{
-                                         .first = 0,
-                                         .count = std::min(NR, nc - j),
-                                         .c = g.c + (ib + ic) * g.ldc + jc + j,
-                                         .c_step = 1,
-                                     };
-                                     multiply_panel<T>(kernel, mc, kc, a_packed.data() + ic * kc,
-                                                       b_packed.data() + j * kc, {&run, 1}, g.ldc,
-                                                       e);
-                                 }
-                             });
-            }
-        }
-    }
+    const bool k_contiguous = g.a_col == 1 && g.b_row == 1;
+    if (k_contiguous && g.M <= kMaxDotVectors) return gemm_by_dot(g);
+    if (k_contiguous && g.N <= kMaxDotVectors) return gemm_by_dot(transposed(g));
+    // Few rows against a matrix that lies by columns: turned round, the matrix is the operand that
+    // need not be packed.
+    if (g.M <= kernel.NR && g.M < g.N && g.b_row == 1 && g.b_col != 1)
+        return BlockedGemm<T>(transposed(g)).run();
+    BlockedGemm<T>(g).run();
 }
 
 template <typename T>

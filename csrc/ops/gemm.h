@@ -9,8 +9,8 @@ namespace pyconv {
 
 // C = activation(alpha * A B + beta * C + bias), A (M, K), B (K, N), C (M, N).
 //
-// A and B may have any steps between rows and between columns, so a transpose is a swap of two
-// numbers; C's rows are contiguous. With beta = 0, C is written without being read.
+// All three may have any steps between rows and between columns, so a transpose is a swap of two
+// numbers. With beta = 0, C is written without being read.
 template <typename T>
 struct Gemm {
     index_t M, N, K;
@@ -19,7 +19,7 @@ struct Gemm {
     const T* b;
     index_t b_row, b_col;
     T* c;
-    index_t ldc;
+    index_t c_row, c_col = 1;
     T alpha = 1, beta = 0;
     const T* row_bias = nullptr;  // M values, or nullptr
     const T* col_bias = nullptr;  // N values, or nullptr

@@ -25,33 +25,30 @@ struct ColumnRun {
     index_t c_step;
 };
 
-// C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of packed A (kc steps), ldc
-// apart in C. A tile that lies whole and contiguous in C is written by the micro-kernel itself.
+// C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
+// a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
+// C are written by the micro-kernel itself.
 template <typename T>
-void multiply_panel(const Kernels<T>& kernel, index_t mc, index_t kc, const T* a_panels,
-                    const T* b_panel, std::span<const ColumnRun<T>> runs, index_t ldc,
+void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a,
+                    index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
                     const Epilogue<T>& epilogue) {
     const index_t MR = kernel.MR, NR = kernel.NR;
-    const KLoop k{.blocks = 1,
-                  .rows = 1,
-                  .cols = kc,
-                  .a_block = 0,
-                  .a_row = 0,
-                  .a_col = MR,
-                  .b_block = 0,
-                  .b_row = 0,
-                  .b_col = NR};
-    const bool whole = runs.size() == 1 && runs[0].count == NR && runs[0].c_step == 1;
-    for (index_t i = 0; i < mc; i += MR, a_panels += MR * kc) {
+    const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
+    Epilogue<T> e = epilogue;
+    for (index_t i = 0; i < mc; i += MR, a += a_panel) {
         const index_t mr = std::min(MR, mc - i);
-        Epilogue<T> e = epilogue;
-        if (e.row_bias != nullptr) e.row_bias += i;
-        if (whole && mr == MR) {
-            kernel.gemm(k, a_panels, b_panel, runs[0].c + i * ldc, ldc, e);
+        if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
+        if (adjacent) {
+            T* c = runs[0].c + i * ldc;
+            if (mr == MR && runs[0].count == NR) {
+                kernel.gemm(k, a, b, c, ldc, e);
+            } else {
+                kernel.gemm_edge(mr, runs[0].count, k, a, b, c, ldc, e);
+            }
             continue;
         }
         alignas(64) T tile[kMaxTile];
-        kernel.gemm(k, a_panels, b_panel, tile, NR, {});
+        kernel.gemm_edge(mr, NR, k, a, b, tile, NR, {});
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> part = e;
             if (part.col_bias != nullptr) part.col_bias += run.first;
@@ -59,6 +56,12 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, index_t kc, const T* a
                               part);
         }
     }
+}
+
+// The k-loop over a packed panel of A and one of B.
+template <typename T>
+KLoop packed_loop(const Kernels<T>& kernel, index_t kc) {
+    return {.cols = kc, .a_col = kernel.MR, .b_col = kernel.NR};
 }
 
 // What `multiply_adds` take on one core at a usual speed, for parallel_for.

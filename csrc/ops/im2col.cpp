@@ -127,7 +127,7 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
                  .b_row = pixels,
                  .b_col = 1,
                  .c = output + out,
-                 .ldc = pixels,
+                 .c_row = pixels,
                  .row_bias = bias != nullptr ? bias + g * M : nullptr,
                  .activation = activation});
     });
@@ -149,7 +149,7 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
                  .b_row = pixels,
                  .b_col = 1,
                  .c = columns,
-                 .ldc = pixels});
+                 .c_row = pixels});
         columns_to_image(s, C, columns, grad_input + in);
         for (index_t c = 0; c < C; ++c) {
             T* values = grad_input + in + c * plane;
@@ -177,7 +177,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T*
                  .b_row = 1,
                  .b_col = pixels,
                  .c = grad_weight + w,
-                 .ldc = K,
+                 .c_row = K,
                  .beta = T(1)});
     });
 }

@@ -119,7 +119,8 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const TapGemmBlocks
                     runs[r] = panel.column_runs[r];
                     runs[r].c += ic * g.output_m;
                 }
-                multiply_panel<T>(kernel, mc, kc, a_block + ic * kc, packed.data() + p * NR * kc,
+                multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a_block + ic * kc,
+                                  kernel.MR * kc, packed.data() + p * NR * kc,
                                   {runs, static_cast<size_t>(panel.column_run_count)}, g.output_m,
                                   epilogue);
             }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Products of a few vectors with the rows of a matrix: gemm where one side is a handful. Included
+// once per ISA.
+//
+// With so few rows a register tile of the gemm kernel would stand mostly empty, and packing would
+// read the matrix once more than the work does. Here each vector of the sum is k-contiguous in both
+// operands and the accumulators are added up at the end.
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+// sums[q * kRows + r] = sum over k of x[q * x_step + k] * rows[r * row_step + k], for Q vectors x and
+// R rows.
+template <typename T, int Q, int R>
+void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row_step, T* sums) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    V acc[Q][R];
+    for (int q = 0; q < Q; ++q)
+        for (int r = 0; r < R; ++r) acc[q][r] = V::zero();
+    const auto step = [&](index_t k, auto load) {
+        V xv[Q];
+        for (int q = 0; q < Q; ++q) xv[q] = load(x + q * x_step + k);
+        for (int r = 0; r < R; ++r) {
+            const V rv = load(rows + r * row_step + k);
+            for (int q = 0; q < Q; ++q) acc[q][r] = fma(xv[q], rv, acc[q][r]);
+        }
+    };
+    index_t k = 0;
+    for (; k + L <= K; k += L) step(k, V::load);
+    if (k < K) {
+        const auto mask = V::first_lanes(K - k);
+        step(k, [mask](const T* p) { return V::load_masked(p, mask); });
+    }
+    for (int q = 0; q < Q; ++q)
+        for (int r = 0; r < R; ++r) sums[q * R + r] = reduce_add(acc[q][r]);
+}
+
+// C[q, r] = epilogue(sum over k of x[q * x_step + k] * rows[r * row_step + k]) for q < Q, r < R,
+// Q <= kMaxDotVectors; C's steps are c_q and c_r, the biases belong to q and to r.
+template <typename T>
+void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,
+         index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e) {
+    constexpr int kRows = 4;
+    const auto block = [&](index_t r, auto count) {
+        constexpr int kCount = decltype(count)::value;
+        T sums[kMaxDotVectors * kCount];
+        const T* from = rows + r * row_step;
+        if (Q == 1) {
+            dot_block<T, 1, kCount>(K, x, x_step, from, row_step, sums);
+        } else if (Q == 2) {
+            dot_block<T, 2, kCount>(K, x, x_step, from, row_step, sums);
+        } else {
+            dot_block<T, 3, kCount>(K, x, x_step, from, row_step, sums);
+        }
+        for (index_t q = 0; q < Q; ++q) {
+            for (index_t i = 0; i < kCount; ++i) {
+                T& to = c[q * c_q + (r + i) * c_r];
+                T value = e.alpha == 1 ? sums[q * kCount + i] : e.alpha * sums[q * kCount + i];
+                if (e.accumulate) value += to;
+                if (e.row_bias != nullptr) value += e.row_bias[q];
+                if (e.col_bias != nullptr) value += e.col_bias[r + i];
+                if (e.activation == Activation::Relu && value <= 0) value = 0;
+                to = value;
+            }
+        }
+    };
+    index_t r = 0;
+    for (; r + kRows <= R; r += kRows) block(r, Constant<kRows>());
+    for (; r < R; ++r) block(r, Constant<1>());
+}
+
+}  // namespace pyconv::PYCONV_ISA

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Convolutional networks for NumPy: fast on CPUs, forward and backward, and small.
+
+Layers and the switches of the runtime are here; everything else is in its module::
+
+    import pyconv
+    from pyconv import functional as F
+
+    model = pyconv.Sequential(pyconv.Conv2d(1, 8, 3), pyconv.ReLU(), pyconv.Flatten())
+    y = model(x)                      # x: (N, 1, H, W), float32
+    grad_x = model.backward(grad_y)   # adds into every parameter's .grad
+"""
+
+from pyconv._core import __version__
+from pyconv.layers import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    Parameter,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from pyconv.runtime import get_num_threads, num_threads, release_memory, set_num_threads
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Concat",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "__version__",
+    "get_num_threads",
+    "num_threads",
+    "release_memory",
+    "set_num_threads",
+]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command ``pyconv``: train, predict, info.
+
+Whatever the user can put right is one line on stderr and exit status 2; Ctrl-C is status 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+import pyconv
+from pyconv import data, runtime, workflow
+from pyconv.training import TrainingInterrupted
+from pyconv.workflow import JOBS, UsageError, usage_errors
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UsageError as error:
+        print(f"pyconv: error: {error}", file=sys.stderr)
+        return 2
+    except TrainingInterrupted as interrupted:
+        again = argv if "--resume" in argv else [*argv, "--resume"]
+        print(
+            f"pyconv: interrupted after epoch {len(interrupted.history.epochs)}; "
+            f"continue with: {shlex.join(['pyconv', *again])}",
+            file=sys.stderr,
+        )
+        return 130
+    except OSError as error:  # the disk filled up, or went away, under a running job
+        print(f"pyconv: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pyconv: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    job = JOBS[arguments.dataset]
+    if job.needs_data_dir and arguments.data_dir is None:
+        raise UsageError(f"train {arguments.dataset} needs --data-dir, the folder of its files")
+    if not job.needs_data_dir and arguments.data_dir is not None:
+        raise UsageError(f"train {arguments.dataset} reads no files; leave out --data-dir")
+    with contextlib.ExitStack() as stack:
+        if arguments.threads is not None:
+            with usage_errors():
+                stack.enter_context(runtime.num_threads(arguments.threads))
+        report = workflow.train_job(
+            arguments.dataset,
+            arguments.out,
+            data_dir=arguments.data_dir,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            resume=arguments.resume,
+            progress=True,
+        )
+    print(workflow.report_table(report))
+    print(f"model, report and pictures are in {arguments.out}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    with usage_errors():
+        classifier = workflow.load_classifier(arguments.model / workflow.MODEL_FILE)
+        config = classifier.model.config
+        H, W = config["image_size"]
+        images = np.stack(
+            [
+                data.load_image(path, (H, W), channels=config["in_channels"])
+                for path in arguments.images
+            ]
+        )
+    if arguments.invert:
+        images = 255 - images
+    width = max(len(str(path)) for path in arguments.images)
+    for path, row in zip(arguments.images, classifier.probabilities(images), strict=True):
+        best = int(row.argmax())
+        print(f"{path!s:<{width}}  {classifier.class_names[best]}  {row[best]:.1%}")
+
+
+def _info(_: argparse.Namespace) -> None:
+    rows = {
+        **runtime.build_info(),
+        "isas_available": runtime.available_isas(),
+        "isa": runtime.get_isa(),
+        "threads": runtime.get_num_threads(),
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        text = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        print(f"{name.replace('_', ' '):<{width}}  {text}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, without the usage that argparse would print first."""
+        self.exit(2, f"pyconv: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pyconv", description="Convolutional networks for NumPy.")
+    parser.add_argument("--version", action="version", version=f"pyconv {pyconv.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train a network and write model, report, pictures")
+    train.add_argument("dataset", choices=list(JOBS))
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results")
+    train.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the dataset's files")
+    train.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data")
+    train.add_argument("--batch-size", type=_positive, metavar="N", help="images in a step")
+    train.add_argument("--seed", type=_not_negative, default=0, metavar="S", help="default 0")
+    train.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
+    train.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    train.set_defaults(run=_train)
+
+    predict = commands.add_parser("predict", help="classify pictures with a trained network")
+    predict.add_argument("model", type=Path, metavar="DIR", help="the --out folder of a training")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ...")
+    predict.add_argument(
+        "--invert", action="store_true", help="for dark drawings on white, unlike the training data"
+    )
+    predict.set_defaults(run=_predict)
+
+    info = commands.add_parser("info", help="version, compiler, instruction sets, threads")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = _integer(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = _integer(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers: objects that own parameters and remember what their gradient needs.
+
+A layer is a thin shell over `pyconv.functional`::
+
+    y = layer(x)                    # or layer.forward(x)
+    grad_x = layer.backward(grad_y) # once for each forward; adds into every parameter's .grad
+
+Class names, constructor order and state-dict keys are torch's.
+"""
+
+from pyconv.layers.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from pyconv.layers.base import Layer, Parameter
+from pyconv.layers.containers import Concat, Residual, Sequential
+from pyconv.layers.convolution import Conv2d, ConvTranspose2d, Linear
+from pyconv.layers.pooling import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    MaxPool2d,
+)
+from pyconv.layers.regularization import BatchNorm2d, Dropout
+from pyconv.layers.shape import Flatten
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Concat",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers that behave differently in training and in eval mode: batch norm and dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pyconv import functional as F
+from pyconv.layers.base import Array, Layer, Parameter, options_repr
+
+
+class BatchNorm2d(Layer):
+    """Normalises every channel to mean 0 and variance 1, then scales and shifts it.
+
+    Training uses the statistics of the batch and follows them in ``running_mean`` and
+    ``running_var``; eval mode uses the running ones.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels C of the input (N, C, H, W).
+    eps : float
+        Added to the variance.
+    momentum : float
+        Weight of the new batch: ``running = (1 - momentum) * running + momentum * batch``.
+
+    Notes
+    -----
+    The running variance is the unbiased estimate (divisor n - 1), the one used for normalising the
+    batch is the biased one, as in torch.
+
+    References
+    ----------
+    Ioffe, Szegedy: Batch Normalization. ICML 2015, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = Parameter(np.ones(num_features, dtype))
+        self.bias = Parameter(np.zeros(num_features, dtype))
+        self.running_mean: Array = np.zeros(num_features, dtype)
+        self.running_var: Array = np.ones(num_features, dtype)
+        self.num_batches_tracked: Array = np.zeros((), np.int64)
+
+    def own_parameters(self) -> dict[str, Parameter]:
+        """Return weight and bias."""
+        return {"weight": self.weight, "bias": self.bias}
+
+    def own_buffers(self) -> dict[str, Array]:
+        """Return the running statistics and the number of batches they have seen."""
+        return {
+            "running_mean": self.running_mean,
+            "running_var": self.running_var,
+            "num_batches_tracked": self.num_batches_tracked,
+        }
+
+    def forward(self, input: Array) -> Array:
+        """Return the normalised input, same shape."""
+        if self.training:
+            mean, var = F.batch_norm_statistics(input)
+        else:
+            mean, var = self.running_mean, self.running_var
+        output = F.batch_norm(input, mean, var, self.weight.value, self.bias.value, eps=self.eps)
+        if self.training:
+            self._follow(mean, var, input.size // input.shape[1])
+        self._save((input, mean, var, self.training))
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
+        input, mean, var, training = self._take_saved()
+        grad_input, grad_weight, grad_bias = F.batch_norm_backward(
+            grad_output, input, mean, var, self.weight.value, training=training, eps=self.eps
+        )
+        self.weight.grad += grad_weight
+        self.bias.grad += grad_bias
+        return grad_input
+
+    def _follow(self, mean: Array, var: Array, count: int) -> None:
+        """Move the running statistics towards those of a batch of `count` values a channel."""
+        if count < 2:
+            raise ValueError(
+                f"BatchNorm2d: input has too few values per channel to train on, got {count}; "
+                "expected at least 2"
+            )
+        self.running_mean *= 1 - self.momentum
+        self.running_mean += self.momentum * mean
+        self.running_var *= 1 - self.momentum
+        self.running_var += (self.momentum * count / (count - 1)) * var
+        self.num_batches_tracked += 1
+
+    def _options_repr(self) -> str:
+        return options_repr(self.num_features, eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1))
+
+
+class Dropout(Layer):
+    """Sets each value to 0 with probability `p` in training and scales the rest by 1 / (1 - p).
+
+    Eval mode returns the input itself.
+
+    References
+    ----------
+    Srivastava et al.: Dropout: a simple way to prevent neural networks from overfitting. JMLR 2014.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p is out of range, got {p}; expected 0 <= p < 1")
+        self.p = p
+        self.rng = np.random.default_rng() if rng is None else rng
+
+    def forward(self, input: Array) -> Array:
+        """Return the thinned input in training, the input in eval mode."""
+        if not self.training:
+            self._save((None,))
+            return input
+        output, mask = F.dropout(input, self.p, rng=self.rng)
+        self._save((mask,))
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, 0 where the value was dropped and scaled elsewhere."""
+        (mask,) = self._take_saved()
+        return grad_output if mask is None else F.dropout_backward(grad_output, mask)
+
+    def _options_repr(self) -> str:
+        return options_repr(self.p)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers that only change the shape."""
+
+from __future__ import annotations
+
+import math
+
+from pyconv.layers.base import Array, Layer
+
+
+class Flatten(Layer):
+    """(N, C, H, W) to (N, C * H * W), the step from convolution to dense layers.
+
+    The output is a view of the input where NumPy can make one.
+    """
+
+    def forward(self, input: Array) -> Array:
+        """Return the input with all axes but the first joined."""
+        # Not reshape(N, -1): the size of the last axis could not be told for an empty batch.
+        output = input.reshape(input.shape[0], math.prod(input.shape[1:]))
+        self._save(input.shape)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient in the shape of the input."""
+        return grad_output.reshape(self._take_saved())

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses: ``value = loss(logits, target)``, then ``grad = loss.backward()``, once for each call.
+
+Thin shells over `pyconv.functional`; the mean over the batch is taken, as in torch's default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyconv import functional as F
+
+__all__ = ["CrossEntropyLoss", "Loss", "MSELoss", "MultiClassHingeLoss"]
+
+
+class Loss:
+    """A scalar function of a batch of outputs and their targets."""
+
+    _saved: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    def __call__(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss and remember both arrays for `backward`."""
+        value = self.value(input, target)
+        self._saved = (input, target)
+        return value
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        raise NotImplementedError(f"{type(self).__name__} has no value")
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient of `value` with respect to `input`."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def backward(self) -> NDArray[Any]:
+        """Return the gradient of the last call with respect to its first argument.
+
+        Raises
+        ------
+        RuntimeError
+            The loss was not called since the last backward.
+        """
+        if self._saved is None:
+            raise RuntimeError(f"{type(self).__name__}.backward called without a preceding call")
+        saved, self._saved = self._saved, None
+        return self.gradient(*saved)
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return f"{type(self).__name__}()"
+
+
+class CrossEntropyLoss(Loss):
+    """Cross entropy of a softmax over logits (N, K) or (N, K, ...) with integer targets.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (K,), optional
+        Weight of each class; the mean is weighted too.
+    ignore_index : int
+        Targets with this value do not count.
+    label_smoothing : float
+        Share of the target that is spread over all classes, 0 to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(CrossEntropyLoss()(np.zeros((1, 10)), np.array([3])), 4)  # log(10)
+    2.3026
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[Any] | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.weight, self.ignore_index = weight, ignore_index
+        self.label_smoothing = label_smoothing
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.cross_entropy(input, target, **self._options())
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to the logits."""
+        return F.cross_entropy_backward(input, target, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "weight": self.weight,
+            "ignore_index": self.ignore_index,
+            "label_smoothing": self.label_smoothing,
+        }
+
+
+class MultiClassHingeLoss(Loss):
+    """Sum over wrong classes of ``max(0, s_j - s_y + margin)``, the multi-class SVM of CS231n."""
+
+    def __init__(self, margin: float = 1.0) -> None:
+        self.margin = margin
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.multiclass_hinge(input, target, margin=self.margin)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to the scores."""
+        return F.multiclass_hinge_backward(input, target, margin=self.margin)
+
+
+class MSELoss(Loss):
+    """Mean of squared differences over all elements."""
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.mse(input, target)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to `input`."""
+        return F.mse_backward(input, target)

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The deep-learning workflow from end to end: load, split, train, test, write the results.
+
+`pyconv.cli` is its face. A training job is a row of `JOBS`; its results are a folder with
+``model.safetensors``, ``report.json``, ``learning_curve.png`` and ``confusion_matrix.png``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pyconv
+from pyconv import data, inspection, models, runtime
+from pyconv.checkpoint import CheckpointError
+from pyconv.data import Dataset
+from pyconv.io import atomic_write, load_safetensors, save_model, write_json
+from pyconv.losses import CrossEntropyLoss
+from pyconv.optim import AdamW, CosineSchedule
+from pyconv.optional import need
+from pyconv.training import History, fit, predict
+
+__all__ = [
+    "JOBS",
+    "Classifier",
+    "Job",
+    "UsageError",
+    "load_classifier",
+    "report_table",
+    "save_classifier",
+    "train_job",
+]
+
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+_FORMAT = "pyconv classifier 1"
+
+
+class UsageError(Exception):
+    """Something the user can put right; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that defines a training run except its seed, length and batch size.
+
+    Attributes
+    ----------
+    title : str
+        Name of the dataset in pictures and tables.
+    load : callable
+        ``load(data_dir, rng)`` returns (train, test).
+    needs_data_dir : bool
+    config : dict
+        Arguments of `models.LeNetBN` beside those that follow from the data.
+    augment : callable
+        See `training.fit`.
+    epochs, batch_size : int
+        Defaults.
+    lr : float
+        Peak of the cosine schedule of AdamW.
+    validation : float
+        Share of the training images that is held out to watch the training.
+    """
+
+    title: str
+    load: Callable[[Path | None, np.random.Generator], tuple[Dataset, Dataset]]
+    needs_data_dir: bool
+    config: Mapping[str, Any]
+    augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
+    epochs: int
+    batch_size: int
+    lr: float
+    validation: float
+
+
+def _load_digits(_: Path | None, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    return data.split(data.load_digits(), 0.2, rng=rng)
+
+
+def _load_fashion_mnist(folder: Path | None, _: np.random.Generator) -> tuple[Dataset, Dataset]:
+    if folder is None:
+        raise UsageError("fashion-mnist needs --data-dir, the folder of its four IDX files")
+    return data.load_fashion_mnist(folder)
+
+
+def _augment_digits(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return data.random_affine(images, rng=rng, degrees=8, scale=0.08, shear=0.1, shift=0.5)
+
+
+def _augment_fashion_mnist(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return data.random_flip(data.random_shift(images, 1, rng=rng), rng=rng)
+
+
+JOBS = {
+    "digits": Job(
+        title="scikit-learn digits",
+        load=_load_digits,
+        needs_data_dir=False,
+        config={"channels": (32, 64), "depth": 2, "hidden": 128, "dropout": 0.3},
+        augment=_augment_digits,
+        epochs=40,
+        batch_size=32,
+        lr=3e-3,
+        validation=0.1,
+    ),
+    "fashion-mnist": Job(
+        title="Fashion-MNIST",
+        load=_load_fashion_mnist,
+        needs_data_dir=True,
+        config={"channels": (16, 32), "hidden": 128, "dropout": 0.25},
+        augment=_augment_fashion_mnist,
+        epochs=10,
+        batch_size=128,
+        lr=3e-3,
+        validation=1 / 12,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network and the names of its classes."""
+
+    model: models.Model
+    class_names: tuple[str, ...]
+
+    def probabilities(self, images: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the probability of each class, shape (N, K)."""
+        logits = predict(self.model, images).astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn what can go wrong with files and missing packages into a UsageError."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
+        raise UsageError(" ".join(reason.split())) from error
+
+
+def train_job(
+    name: str,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool | None = None,
+) -> dict[str, Any]:
+    """Run a job of `JOBS` and write its results into the folder `out`.
+
+    Returns
+    -------
+    dict
+        What is written to ``report.json``.
+
+    Raises
+    ------
+    UsageError
+        Data, output folder or checkpoint are missing, damaged or not writable, or a package is
+        missing. Files of an earlier run in `out` are then as they were.
+    TrainingInterrupted
+        Ctrl-C; call again with ``resume=True``.
+    """
+    job = JOBS[name]
+    epochs = job.epochs if epochs is None else epochs
+    batch_size = job.batch_size if batch_size is None else batch_size
+    rng = np.random.default_rng(seed)
+    with usage_errors():
+        _check_packages()
+        train, test = job.load(data_dir, rng)
+        train, validation = data.split(train, job.validation, rng=rng)
+        _, C, H, W = train.images.shape
+        model = models.LeNetBN(C, len(train.class_names), (H, W), **job.config, rng=rng)
+        _check_writable(out)
+    optimizer = AdamW(model.parameters(), job.lr, weight_decay=1e-2)
+    steps = epochs * -(-len(train) // batch_size)
+    checkpoint = out / CHECKPOINT_FILE
+    run = {"dataset": name, "seed": seed, "epochs": epochs, "batch_size": batch_size}
+    try:
+        history = fit(
+            model,
+            CrossEntropyLoss(label_smoothing=0.05),
+            optimizer,
+            train,
+            epochs=epochs,
+            batch_size=batch_size,
+            rng=rng,
+            validation_data=validation,
+            augment=job.augment,
+            schedule=CosineSchedule(job.lr, steps, warmup=steps // 20),
+            checkpoint=checkpoint,
+            resume=resume,
+            run={key: str(value) for key, value in run.items()},
+            progress=progress,
+        )
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+
+    # The only look at the test images.
+    predictions = predict(model, test.images).argmax(axis=1)
+    confusion = inspection.confusion_matrix(test.labels, predictions, len(test.class_names))
+    report = run | _report(model, history, len(train), confusion, test.class_names)
+    _write_results(out, job.title, model, history, report)
+    checkpoint.unlink(missing_ok=True)
+    return report
+
+
+def _report(
+    model: models.Model,
+    history: History,
+    train_images: int,
+    confusion: NDArray[np.int64],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    seconds = history.seconds
+    return {
+        "test_accuracy": float(np.trace(confusion) / confusion.sum()),
+        "test_images": int(confusion.sum()),
+        "train_images": train_images,
+        "seconds": round(seconds, 3),
+        "samples_per_second": round(train_images * len(history.epochs) / seconds, 1),
+        "threads": runtime.get_num_threads(),
+        "isa": runtime.get_isa(),
+        "version": pyconv.__version__,
+        "architecture": type(model).__name__,
+        "config": model.config,
+        "parameters": sum(parameter.value.size for parameter in model.parameters()),
+        "class_names": list(class_names),
+        "scores": {key: v.tolist() for key, v in inspection.class_scores(confusion).items()},
+        "confusion_matrix": confusion.tolist(),
+        "history": history.as_rows(),
+    }
+
+
+def _write_results(
+    out: Path, title: str, model: models.Model, history: History, report: Mapping[str, Any]
+) -> None:
+    """Draw first, then write: nothing is replaced before everything is there."""
+    accuracy = report["test_accuracy"]
+    headline = f"{title}: {accuracy:.2%} of {report['test_images']:,} test images right"
+    curve = inspection.draw_learning_curve(history, title=headline, test_accuracy=accuracy)
+    matrix = inspection.draw_confusion_matrix(
+        np.array(report["confusion_matrix"]),
+        report["class_names"],
+        title=headline,
+    )
+    atomic_write(out / "learning_curve.png", curve)
+    atomic_write(out / "confusion_matrix.png", matrix)
+    save_classifier(Classifier(model, tuple(report["class_names"])), out / MODEL_FILE)
+    write_json(out / "report.json", report)
+
+
+def report_table(report: Mapping[str, Any]) -> str:
+    """Return the scores of every class and the result as text."""
+    names, scores = report["class_names"], report["scores"]
+    width = max(len("class"), *map(len, names))
+    images = np.sum(report["confusion_matrix"], axis=1)
+    rule = "-" * (width + 36)
+    lines = [f"{'class':<{width}}  precision   recall       F1  images", rule]
+    for index, name in enumerate(names):
+        numbers = "".join(f"{scores[key][index]:9.4f}" for key in ("precision", "recall", "f1"))
+        lines.append(f"{name:<{width}}  {numbers}{images[index]:8d}")
+    right = round(report["test_accuracy"] * report["test_images"])
+    lines += [
+        rule,
+        f"test accuracy {report['test_accuracy']:.4f} ({right:,} of {report['test_images']:,})",
+        f"{report['epochs']} epochs in {report['seconds']:.1f} s "
+        + f"({report['samples_per_second']:,.0f} images/s; threads: {report['threads']}; "
+        + f"isa: {report['isa']}; parameters: {report['parameters']:,})",
+    ]
+    return "\n".join(lines)
+
+
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write a network with what `load_classifier` needs to make it again."""
+    metadata = {
+        "format": _FORMAT,
+        "architecture": type(classifier.model).__name__,
+        "config": json.dumps(classifier.model.config),
+        "class_names": json.dumps(classifier.class_names),
+    }
+    save_model(classifier.model, path, metadata)
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read a network that `save_classifier` wrote.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ValueError
+        It is damaged, or not a classifier of this version.
+    """
+    tensors, metadata = load_safetensors(path)
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"{path}: not a classifier of this version of pyconv")
+    try:
+        config = json.loads(metadata["config"])
+        model = models.build(metadata["architecture"], config)
+        model.load_state_dict(tensors)
+        class_names = tuple(str(name) for name in json.loads(metadata["class_names"]))
+        if len(class_names) != config["num_classes"]:
+            raise ValueError(f"{len(class_names)} names for {config['num_classes']} classes")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: does not describe a classifier ({error})") from None
+    return Classifier(model, class_names)
+
+
+def _check_packages() -> None:
+    """Fail before the training, not after it, if a package for the results is missing."""
+    for module in ("matplotlib.figure", "safetensors.numpy", "sklearn.model_selection", "tqdm"):
+        need(module, "training")
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: not writable ({error.strerror})") from None
