@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The extension module, as pyconv.functional and pyconv.runtime see it. tests/test_package.py holds
 # these names and parameter counts against the module.
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-_Array = NDArray[Any]
-_Pair = tuple[int, int]
-_Shape4 = tuple[int, int, int, int]
-_Padding = tuple[_Pair, _Pair] | None
-_ConvOptions = tuple[_Pair, _Padding, _Pair, int]  # stride, padding, dilation, groups
+_Array: TypeAlias = NDArray[Any]
+_Pair: TypeAlias = tuple[int, int]
+_Shape4: TypeAlias = tuple[int, int, int, int]
+_Padding: TypeAlias = tuple[_Pair, _Pair] | None
+_ConvOptions: TypeAlias = tuple[_Pair, _Padding, _Pair, int]  # stride, padding, dilation, groups
 
 __version__: str
 
@@ -43,12 +43,8 @@ def linear(
     out: _Array | None,
     /,
 ) -> _Array: ...
-def linear_backward_input(
-    grad_output: _Array, weight: _Array, out: _Array | None, /
-) -> _Array: ...
-def linear_backward_weight(
-    grad_output: _Array, input: _Array, out: _Array | None, /
-) -> _Array: ...
+def linear_backward_input(grad_output: _Array, weight: _Array, out: _Array | None, /) -> _Array: ...
+def linear_backward_weight(grad_output: _Array, input: _Array, out: _Array | None, /) -> _Array: ...
 def linear_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
 def conv2d(
     input: _Array,

@@ -10,6 +10,7 @@ from operator import index
 from typing import Any
 
 from pyconv import _core
+from pyconv._core import __version__
 
 __all__ = [
     "available_isas",
@@ -20,6 +21,7 @@ __all__ = [
     "measure_fma_peak",
     "memory_info",
     "num_threads",
+    "register_threadpoolctl",
     "release_memory",
     "set_num_threads",
     "use_isa",
@@ -28,6 +30,8 @@ __all__ = [
 
 def _thread_count(function: str, n: object) -> int:
     try:
+        if isinstance(n, bool):
+            raise TypeError
         count = index(n)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{function}: n is not an integer, got {n!r}; expected 1 to 1024") from None
@@ -77,6 +81,40 @@ def num_threads(n: int) -> Iterator[None]:
         yield
     finally:
         _core.set_thread_num_threads(previous)
+
+
+def register_threadpoolctl() -> None:
+    """Make pyconv's threads visible to threadpoolctl.
+
+    Afterwards ``threadpoolctl.threadpool_info()`` lists pyconv and ``threadpool_limits`` limits it,
+    as the ``user_api`` called "pyconv".
+
+    Raises
+    ------
+    ImportError
+        threadpoolctl is not installed.
+    """
+    import threadpoolctl  # noqa: PLC0415 (optional)
+
+    class PyconvController(threadpoolctl.LibController):  # type: ignore[misc]
+        user_api = "pyconv"
+        internal_api = "pyconv"
+        filename_prefixes = ("_core",)
+        check_symbols = ("pyconv_get_num_threads", "pyconv_set_num_threads", "pyconv_version")
+
+        def get_num_threads(self) -> int:
+            return int(self.dynlib.pyconv_get_num_threads())
+
+        def set_num_threads(self, num_threads: int) -> None:
+            self.dynlib.pyconv_set_num_threads(num_threads)
+
+        def get_version(self) -> str:
+            return __version__
+
+        def set_additional_attributes(self) -> None:
+            pass
+
+    threadpoolctl.register(PyconvController)
 
 
 def release_memory() -> None:

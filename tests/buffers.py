@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
+
 from reference import Array, Shape
 
 CACHE_LINE = 64

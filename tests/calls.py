@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import reference
-from reference import Array
 
+import reference
 from pyconv import functional
+from reference import Array
 
 
 @dataclass(frozen=True)

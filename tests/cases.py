@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
-from reference import Array, Window
 
 from pyconv import runtime
+from reference import Array, Window
 
 ALGORITHMS = ("im2col", "implicit_gemm", "auto")
 INTEGER_LIMIT = 31

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from reference import Array, double
 
 MAX_ZEROS = 0.3

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import reference
 from cases import distinct
 from checks import assert_exact, assert_same_bits, assert_vjp, assert_within_bound
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 # exp or tanh (2 ulp of a good library), an addition, a division and a final rounding.

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from calls import CALLS, Call
 from checks import raises_naming
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 pytestmark = pytest.mark.usefixtures("bounded_address_space")
 

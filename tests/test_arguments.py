@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from calls import CALLS, Call, arrays_of
 from cases import ALGORITHMS
 from checks import assert_exact, assert_same_bits, raises_naming
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 FIRST_CALLS = list({call.function: call for call in reversed(CALLS)}.values())[::-1]

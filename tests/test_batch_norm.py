@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import reference
 from checks import assert_gradient, assert_vjp, assert_within_bound, inner
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 SHAPES = [(4, 3, 5, 7), (8, 5), (2, 1, 40), (1, 2, 33, 31), (3, 17, 1, 1), (2, 2, 3, 4, 5)]

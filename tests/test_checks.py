@@ -7,9 +7,10 @@ A test that cannot fail proves nothing. Each fault below is one that a real conv
 from collections.abc import Callable
 from typing import Any
 
-import checks
 import numpy as np
 import pytest
+
+import checks
 import reference
 from buffers import at_offset, canary, layouts
 from cases import (

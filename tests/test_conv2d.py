@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+
 import reference
 from cases import ALGORITHMS, CONV2D, CONV2D_GRID, Conv2dCase, conv2d_cases
 from checks import (
@@ -20,10 +22,8 @@ from checks import (
     assert_within_bound,
     is_trustworthy,
 )
-from hypothesis import assume, given
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 Results = tuple[Array, Array, Array]

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 import reference
 from cases import ALGORITHMS, Conv2dCase, conv2d_cases, integers
 from checks import (
@@ -15,11 +18,8 @@ from checks import (
     assert_within_bound,
     is_trustworthy,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 SPARSE = 0.95

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import pyconv
 from buffers import CACHE_LINE, at_offset, layouts
 from calls import CALLS, Call, arrays_of
 from checks import assert_same_bits
 from reference import Array
-
-import pyconv
 
 DType = np.dtype[Any]
 every_call = pytest.mark.parametrize("call", CALLS, ids=str)

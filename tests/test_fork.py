@@ -7,6 +7,7 @@ Every child has an alarm, so that a hang fails instead of lasting.
 import sys
 
 import pytest
+
 from children import run_python
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 import reference
 from cases import around, block_sizes, integers
 from checks import (
@@ -14,11 +17,8 @@ from checks import (
     assert_trustworthy,
     assert_within_bound,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 

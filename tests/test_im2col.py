@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+
 import reference
 from cases import CONV2D_GRID, Conv2dCase, conv2d_cases, integers
 from checks import assert_adjoint_exactly, assert_exact
-from hypothesis import given
-
 from pyconv import functional as F
 
 DType = np.dtype[Any]

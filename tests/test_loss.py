@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import reference
 from checks import assert_gradient, assert_within_bound
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 CROSS_ENTROPY: list[tuple[tuple[int, ...], dict[str, Any]]] = [

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from buffers import HAS_GUARD_PAGES, canary, guarded
 from calls import CALLS, Call, arrays_of
 from cases import CONV2D, MAX_POOL2D, Conv2dCase, Pool2dCase
 from checks import assert_same_bits
-
 from pyconv import functional as F
 
 DType = np.dtype[Any]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+
 import reference
 from cases import AVG_POOL2D, MAX_POOL2D, Pool2dCase, distinct, integers, pool2d_cases
 from checks import assert_adjoint, assert_exact, assert_same_bits, assert_vjp, assert_within_bound
-from hypothesis import given
-from reference import Array
-
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 ROUNDINGS = 4  # Of the divisor, of a division or a product with its inverse, and of the result.

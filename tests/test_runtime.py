@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checks import assert_same_bits
-from children import run_python
-from reference import Array
 
 import pyconv
+from checks import assert_same_bits
+from children import run_python
 from pyconv import functional as F
 from pyconv import runtime
+from reference import Array
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import pyconv
 import reference
 from calls import CALLS, Call, arrays_of
 from cases import ALGORITHMS
 from checks import assert_exact, assert_same_bits
-from reference import Array
-
-import pyconv
 from pyconv import functional as F
+from reference import Array
 
 DType = np.dtype[Any]
 LANES = 16  # float32 in 512 bits

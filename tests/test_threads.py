@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checks import assert_same_bits
-from children import run_python
-from reference import Array
 
 import pyconv
+from checks import assert_same_bits
+from children import run_python
 from pyconv import _core, runtime
 from pyconv import functional as F
+from reference import Array
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc or its libm")
 NOT_COUNTS = [0, -1, 1025, 2**31, 2**64, -(2**63), 1.5, "2", None, [], float("nan")]

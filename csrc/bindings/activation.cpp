@@ -17,7 +17,7 @@ py::array map_one(const char* function, const py::object& input, const py::objec
         py::array output = output_array<T>(function, out, shape_of(first), {&x.given()});
         T* y = data_of<T>(output);
         const index_t n = first.size();
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         body(n, x.data(), y);
         return output;
     });
@@ -36,7 +36,7 @@ py::array map_two(const char* function, const py::object& grad_output, const cha
         py::array result = output_array<T>(function, out, shape, {&g.given(), &x.given()});
         T* grad_input = data_of<T>(result);
         const index_t n = first.size();
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         body(n, g.data(), x.data(), grad_input);
         return result;
     });

@@ -20,6 +20,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "bindings/gil.h"
 
 namespace pyconv::bindings {
 

@@ -31,7 +31,7 @@ py::tuple batch_norm_statistics(const py::object& input) {
         py::array var = new_array(py::dtype::of<T>(), {s.C});
         T *m = data_of<T>(mean), *v = data_of<T>(var);
         {
-            const py::gil_scoped_release nogil;
+            const WithoutGil nogil;
             pyconv::batch_norm_statistics<T>(s, x.data(), m, v);
         }
         return py::make_tuple(mean, var);
@@ -56,7 +56,7 @@ py::array batch_norm(const py::object& input, const py::object& mean, const py::
             output_array<T>(function, out, shape_of(first),
                             {&x.given(), &m.given(), &v.given(), w.given(), b.given()});
         T* y = data_of<T>(output);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::batch_norm<T>(s, x.data(), m.data(), v.data(), w.data(), b.data(), eps, y);
         return output;
     });
@@ -83,7 +83,7 @@ py::tuple batch_norm_backward(const py::object& grad_output, const py::object& i
         py::array grad_bias = new_array(dtype, {s.C});
         T *gi = data_of<T>(grad_input), *gw = data_of<T>(grad_weight), *gb = data_of<T>(grad_bias);
         {
-            const py::gil_scoped_release nogil;
+            const WithoutGil nogil;
             pyconv::batch_norm_backward<T>(s, g.data(), x.data(), m.data(), v.data(), w.data(),
                                            training, eps, gi, gw, gb);
         }

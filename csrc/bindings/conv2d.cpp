@@ -49,7 +49,7 @@ py::array conv2d(const py::object& input, const py::object& weight, const py::ob
         py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
                                            {&x.given(), &w.given(), b.given()});
         T* y = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::conv2d<T>(s, x.data(), w.data(), b.data(), act, alg, y);
         return result;
     });
@@ -70,7 +70,7 @@ py::array input_gradient(const char* function, const Conv2dShape& s, const char*
     py::array result = output_array<T>(function, out, as_shape(s.input_shape()),
                                        {&g.given(), &w.given(), b.given()});
     T* grad_input = data_of<T>(result);
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     pyconv::conv2d_backward_input<T>(s, g.data(), w.data(), b.data(), act, alg, grad_input);
     return result;
 }
@@ -117,7 +117,7 @@ py::array weight_gradient(const char* function, const Conv2dShape& s, const char
     py::array result =
         output_array<T>(function, out, as_shape(s.weight_shape()), {&g.given(), &x.given()});
     T* grad_weight = data_of<T>(result);
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     pyconv::conv2d_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
     return result;
 }
@@ -197,7 +197,7 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
         py::array result =
             output_array<T>(function, out, as_shape(s.output_shape()), {&g.given(), &w.given()});
         T* grad_input = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::conv2d<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
         return result;
     });
@@ -212,7 +212,7 @@ py::array conv2d_backward_bias(const py::object& grad_output, const py::object& 
         const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));
         py::array result = output_array<T>(function, out, {shape[1]}, {&g.given()});
         T* grad_bias = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::conv2d_backward_bias<T>(shape, g.data(), grad_bias);
         return result;
     });
@@ -226,7 +226,8 @@ Conv2dShape columns_shape(const char* function, const Shape4& input, Pair kernel
 }
 
 Shape columns_of(const char* function, const Conv2dShape& s) {
-    const index_t rows = checked_mul(function, checked_mul(function, s.C, s.KH), s.KW);
+    const index_t rows =
+        checked_mul(function, "kernel_size", checked_mul(function, "kernel_size", s.C, s.KH), s.KW);
     checked_elements(function, "columns", {s.N, rows, s.OH, s.OW});
     return {s.N, rows, s.OH * s.OW};
 }
@@ -242,7 +243,7 @@ py::array im2col(const py::object& input, Pair kernel_size, const Options& o,
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         py::array result = output_array<T>(function, out, columns_of(function, s), {&x.given()});
         T* columns = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::im2col<T>(s, x.data(), columns);
         return result;
     });
@@ -258,7 +259,7 @@ py::array col2im(const py::object& columns, const Shape4& input_shape, Pair kern
         const auto x = input_array<T>(function, "columns", columns, columns_of(function, s));
         py::array result = output_array<T>(function, out, as_shape(s.input_shape()), {&x.given()});
         T* image = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::col2im<T>(s, x.data(), image);
         return result;
     });

@@ -29,7 +29,7 @@ py::array gemm(const py::object& a, const py::object& b, bool trans_a, bool tran
               "; expected the array that beta multiplies");
         py::array result = output_array<T>(function, out, {M, N}, {&a_in.given(), &b_in.given()});
         T* c = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::gemm<T>({.M = M,
                          .N = N,
                          .K = K,
@@ -82,7 +82,7 @@ py::array linear(const py::object& input, const py::object& weight, const py::ob
                                 .c_row = out_features,
                                 .col_bias = b.data(),
                                 .activation = act};
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::gemm<T>(g);
         return result;
     });
@@ -113,7 +113,7 @@ py::array linear_backward_input(const py::object& grad_output, const py::object&
                                       .b_col = 1,
                                       .c = data_of<T>(result),
                                       .c_row = inputs};
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::gemm<T>(product);
         return result;
     });
@@ -144,7 +144,7 @@ py::array linear_backward_weight(const py::object& grad_output, const py::object
                                       .b_col = 1,
                                       .c = data_of<T>(result),
                                       .c_row = inputs};
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::gemm<T>(product);
         return result;
     });
@@ -159,7 +159,7 @@ py::array linear_backward_bias(const py::object& grad_output, const py::object& 
         const auto g = input_array<T>(function, "grad_output", grad_output, {N, outputs});
         py::array result = output_array<T>(function, out, {outputs}, {&g.given()});
         T* grad_bias = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::sum_rows<T>(N, outputs, g.data(), grad_bias);
         return result;
     });

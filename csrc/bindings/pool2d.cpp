@@ -43,7 +43,7 @@ py::object max_pool(const char* function, const py::object& input, const MakeSha
         T* y = data_of<T>(output);
         int32_t* index = indices ? data_of<int32_t>(*indices) : nullptr;
         {
-            const py::gil_scoped_release nogil;
+            const WithoutGil nogil;
             pyconv::max_pool2d<T>(s, x.data(), y, index);
         }
         if (!indices) return output;
@@ -61,14 +61,13 @@ py::array max_pool_backward(const py::object& grad_output, const py::object& ind
         check(shape[0] == input_shape[0] && shape[1] == input_shape[1], function,
               ": input_shape is ", shape_text(input_shape), " but grad_output is ",
               shape_text(shape), "; expected the same N and C");
-        checked_elements(function, "input_shape",
-                         {input_shape[0], input_shape[1], input_shape[2], input_shape[3]});
+        checked_elements(function, "input_shape", input_shape);
         const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));
         const auto i = input_array<int32_t>(function, "indices", indices, as_shape(shape));
         py::array result =
             output_array<T>(function, out, as_shape(input_shape), {&g.given(), &i.given()});
         T* grad_input = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::max_pool2d_backward<T>(function, input_shape, shape, g.data(), i.data(),
                                        grad_input);
         return result;
@@ -90,7 +89,7 @@ py::array avg_pool(const char* function, const py::object& input, const MakeShap
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         py::array output = output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
         T* y = data_of<T>(output);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::avg_pool2d<T>(s, divisor.value_or(0), x.data(), y);
         return output;
     });
@@ -108,7 +107,7 @@ py::array avg_pool_backward(const char* function, const py::object& grad_output,
             input_array<T>(function, "grad_output", grad_output, as_shape(s.output_shape()));
         py::array result = output_array<T>(function, out, as_shape(s.input_shape()), {&g.given()});
         T* grad_input = data_of<T>(result);
-        const py::gil_scoped_release nogil;
+        const WithoutGil nogil;
         pyconv::avg_pool2d_backward<T>(s, divisor.value_or(0), g.data(), grad_input);
         return result;
     });

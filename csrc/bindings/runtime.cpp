@@ -21,12 +21,6 @@ PYCONV_EXPORT const char* pyconv_version() { return PYCONV_VERSION; }
 namespace pyconv::bindings {
 namespace {
 
-// Runs pending signal handlers (Ctrl-C); what they raise stops the work.
-void check_signals() {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
 std::vector<std::string> isa_names(const std::vector<Isa>& isas) {
     std::vector<std::string> names;
     for (const Isa isa : isas) names.emplace_back(isa_name(isa));
@@ -103,7 +97,7 @@ double fma_peak(int threads, double seconds) {
 }
 
 double measure_fma_peak(int threads, bool float64, double seconds) {
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     const int previous = set_thread_num_threads(threads);
     const double peak =
         float64 ? fma_peak<double>(threads, seconds) : fma_peak<float>(threads, seconds);

@@ -9,18 +9,10 @@
 namespace pyconv {
 namespace {
 
-void check_sizes(const char* function, const char* argument, const Shape4& shape) {
-    for (const index_t size : shape) {
-        check(size >= 0, function, ": ", argument, " has a negative size, got shape ",
-              shape_text(shape), "; expected sizes >= 0");
-    }
-    checked_elements(function, argument, {shape[0], shape[1], shape[2], shape[3]});
-}
-
 // What both kinds of convolution ask of weight and groups; `channels` names weight's first axis.
 void check_weight(const char* function, const Shape4& weight, index_t groups,
                   const char* channels) {
-    check_sizes(function, "weight", weight);
+    checked_elements(function, "weight", weight);
     check(weight[2] >= 1 && weight[3] >= 1, function, ": weight has an empty kernel, got shape ",
           shape_text(weight), "; expected KH, KW >= 1");
     check(groups >= 1, function, ": groups is out of range, got ", groups, "; expected >= 1");
@@ -47,7 +39,9 @@ void check_padding(const char* function, const Padding& p) {
 }
 
 index_t effective_kernel(const char* function, index_t kernel, index_t dilation) {
-    return checked_add(function, checked_mul(function, dilation, kernel - 1), 1);
+    const char* argument = "kernel extent (from kernel_size and dilation)";
+    return checked_add(function, argument, checked_mul(function, argument, dilation, kernel - 1),
+                       1);
 }
 
 WindowAxis window_axis(const char* function, const char* axis, const char* kernel_name,
@@ -57,18 +51,19 @@ WindowAxis window_axis(const char* function, const char* axis, const char* kerne
     if (same) {
         const index_t output = ceil_div(size, stride);
         if (output == 0) return {0, 0};
-        const index_t covered =
-            checked_add(function, checked_mul(function, output - 1, stride), extent);
+        const index_t covered = checked_add(
+            function, "stride", checked_mul(function, "stride", output - 1, stride), extent);
         return {output, std::max<index_t>(covered - size, 0) / 2};
     }
-    const index_t padded = checked_add(function, checked_add(function, size, pad_begin), pad_end);
+    const index_t padded = checked_add(function, "padding",
+                                       checked_add(function, "padding", size, pad_begin), pad_end);
     check(padded >= extent, function, ": ", kernel_name, " is larger than the padded input along ",
           axis, ", got kernel extent ", extent, " (size ", kernel, ", dilation ", dilation,
           ") and padded size ", padded, "; expected at most that");
     const index_t steps = padded - extent;
     index_t output = steps / stride + 1;
     if (ceil_mode && steps % stride != 0 &&
-        checked_mul(function, output, stride) < checked_add(function, size, pad_begin)) {
+        checked_mul(function, "stride", output, stride) < size + pad_begin) {
         ++output;
     }
     return {output, pad_begin};
@@ -82,7 +77,7 @@ Range taps_inside(index_t count, index_t stride, index_t offset, index_t size) {
 
 Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const Shape4& weight,
                               Pair stride, const Padding& padding, Pair dilation, index_t groups) {
-    check_sizes(function, "input", input);
+    checked_elements(function, "input", input);
     check_weight(function, weight, groups, "output");
     check_pair(function, "stride", stride, 1);
     check_pair(function, "dilation", dilation, 1);
@@ -120,7 +115,7 @@ Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const S
 Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& input,
                                          const Shape4& weight, Pair stride, const Padding& padding,
                                          Pair output_padding, Pair dilation, index_t groups) {
-    check_sizes(function, "input", input);
+    checked_elements(function, "input", input);
     check_weight(function, weight, groups, "input");
     check_pair(function, "stride", stride, 1);
     check_pair(function, "dilation", dilation, 1);
@@ -140,14 +135,17 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
         const index_t extent = effective_kernel(function, weight[2 + d], dilation[d]);
         if (padding.same) {
             size[d] =
-                checked_add(function, checked_mul(function, in, stride[d]), output_padding[d]);
+                checked_add(function, "stride", checked_mul(function, "stride", in, stride[d]),
+                            output_padding[d]);
             pad_begin[d] = std::max<index_t>(extent - stride[d], 0) / 2;
         } else {
             check(in >= 1, function, ": input is empty along ", axis, ", got ", shape_text(input),
                   "; expected at least one pixel");
-            const index_t full = checked_add(
-                function, checked_add(function, checked_mul(function, in - 1, stride[d]), extent),
-                output_padding[d]);
+            const index_t full =
+                checked_add(function, "stride",
+                            checked_add(function, "stride",
+                                        checked_mul(function, "stride", in - 1, stride[d]), extent),
+                            output_padding[d]);
             size[d] = full - pads[2 * d] - pads[2 * d + 1];
             check(size[d] >= 1, function, ": padding leaves no output along ", axis, ", got ",
                   pads[2 * d], " + ", pads[2 * d + 1], "; expected less than ", full);
@@ -155,7 +153,7 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
         }
     }
     const Conv2dShape s{.N = input[0],
-                        .C = checked_mul(function, weight[1], groups),
+                        .C = checked_mul(function, "groups", weight[1], groups),
                         .H = size[0],
                         .W = size[1],
                         .OC = weight[0],

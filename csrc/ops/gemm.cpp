@@ -12,7 +12,8 @@
 // matrix times a few vectors does not go this way at all, but through the dot kernel.
 //
 // Which blocks there are depends on the shape alone, and each element of C is summed in the same
-// order whatever block it is in: the result is the same for any number of threads.
+// order whatever block it is in: the result is the same for any number of threads. How it is summed
+// depends on N and K only: a row of A gives the same bits whatever other rows there are.
 #include "ops/gemm.h"
 
 #include <algorithm>
@@ -32,8 +33,6 @@ constexpr index_t kTaskPanels = 8;
 constexpr index_t kMaxRowBlocks = 16;
 // An operand is packed if at least this many panels of the other pass over it.
 constexpr index_t kPackPasses = 5;
-// Rows of B at a time when it is not packed: streams that the hardware prefetcher can follow.
-constexpr index_t kUnpackedKC = 64;
 // Rows of a matrix that one task of a matrix-vector product takes.
 constexpr index_t kDotRows = 64;
 
@@ -65,8 +64,7 @@ class BlockedGemm {
           NC(std::min(round_up(g.N, NR), kernel.NC)),
           pack_a(g.N > kPackPasses * NR),
           pack_b(g.b_col != 1 || g.M > kPackPasses * MR),
-          KC(even_block(g.K, pack_b || g.N * g.K <= kernel.KC * NC / 4 ? kernel.KC : kUnpackedKC,
-                        1)),
+          KC(even_block(g.K, kernel.KC, 1)),
           MB(pack_a ? std::min(round_up(g.M, MC), kMaxRowBlocks * MC) : round_up(g.M, MC)) {}
 
     void run() {
@@ -157,20 +155,21 @@ class BlockedGemm {
     const index_t KC, MB;
 };
 
-// M <= kMaxDotVectors rows of A, each k-contiguous, against the columns of B, each k-contiguous.
+// N <= kMaxDotVectors columns of B against the rows of A, all of them k-contiguous.
 template <typename T>
 void gemm_by_dot(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    parallel_for(ceil_div(g.N, kDotRows), multiply_adds / 5, [&](index_t task) {
-        const index_t j = task * kDotRows;
+    parallel_for(ceil_div(g.M, kDotRows), multiply_adds / 5, [&](index_t task) {
+        const index_t i = task * kDotRows;
+        // dot's rows are those of A, its vectors the columns of B: C is seen turned round.
         const Epilogue<T> e{.alpha = g.alpha,
                             .accumulate = g.beta != 0,
-                            .row_bias = g.row_bias,
-                            .col_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr,
+                            .row_bias = g.col_bias,
+                            .col_bias = g.row_bias != nullptr ? g.row_bias + i : nullptr,
                             .activation = g.activation};
-        kernel.dot(g.M, std::min(kDotRows, g.N - j), g.K, g.a, g.a_row, g.b + j * g.b_col, g.b_col,
-                   g.c + j * g.c_col, g.c_row, g.c_col, e);
+        kernel.dot(g.N, std::min(kDotRows, g.M - i), g.K, g.b, g.b_col, g.a + i * g.a_row, g.a_row,
+                   g.c + i * g.c_row, g.c_col, g.c_row, e);
     });
 }
 
@@ -189,9 +188,7 @@ void gemm(const Gemm<T>& g) {
         });
     }
 
-    const bool k_contiguous = g.a_col == 1 && g.b_row == 1;
-    if (k_contiguous && g.M <= kMaxDotVectors) return gemm_by_dot(g);
-    if (k_contiguous && g.N <= kMaxDotVectors) return gemm_by_dot(transposed(g));
+    if (g.a_col == 1 && g.b_row == 1 && g.N <= kMaxDotVectors) return gemm_by_dot(g);
     // Few rows against a matrix that lies by columns: turned round, the matrix is the operand that
     // need not be packed.
     if (g.M <= kernel.NR && g.M < g.N && g.b_row == 1 && g.b_col != 1)

@@ -48,7 +48,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
             continue;
         }
         alignas(64) T tile[kMaxTile];
-        kernel.gemm_edge(mr, NR, k, a, b, tile, NR, {});
+        kernel.gemm_edge(mr, runs.back().first + runs.back().count, k, a, b, tile, NR, {});
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> part = e;
             if (part.col_bias != nullptr) part.col_bias += run.first;

@@ -17,14 +17,11 @@ namespace pyconv {
 namespace {
 
 void check_input(const char* function, const Shape4& input) {
-    for (const index_t size : input)
-        check(size >= 0, function, ": input_shape has a negative size, got ", shape_text(input),
-              "; expected sizes >= 0");
-    checked_elements(function, "input", {input[0], input[1], input[2], input[3]});
+    checked_elements(function, "input", input);
     check(input[2] >= 1 && input[3] >= 1, function, ": input has empty planes, got shape ",
           shape_text(input), "; expected H, W >= 1");
-    check(checked_mul(function, input[2], input[3]) <= std::numeric_limits<int32_t>::max(),
-          function, ": input is too large, got planes of ", input[2], " x ", input[3],
+    check(input[2] * input[3] <= std::numeric_limits<int32_t>::max(), function,
+          ": input is too large, got planes of ", input[2], " x ", input[3],
           "; expected at most 2^31 - 1 pixels");
 }
 

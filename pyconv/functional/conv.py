@@ -8,11 +8,13 @@ from pyconv.functional._arguments import (
     Padding,
     Pair,
     integer,
-    padding as padding_form,
     pair,
     shape4,
     text,
     text_or_none,
+)
+from pyconv.functional._arguments import (
+    padding as padding_form,
 )
 
 _Options = tuple[Pair, tuple[Pair, Pair] | None, Pair, int]

@@ -32,7 +32,8 @@ def _classes(
         )
     if logits.shape[1] == 0:
         raise ValueError(f"{function}: logits has no classes, got shape {logits.shape}")
-    rows = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
+    # Contiguous, so that sums are made in one order whatever the strides of logits are.
+    rows = np.ascontiguousarray(np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1]))
     labels = target.reshape(-1)
     wrong = (labels < 0) | (labels >= logits.shape[1])
     if ignore_index is not None:
@@ -56,7 +57,7 @@ def _smoothed(
     """Return the rows of logits, the factor of each -log p in the sum, and what divides the sum."""
     ignored_class = integer(function, "ignore_index", ignore_index)
     rows, labels = _classes(function, logits, target, ignored_class)
-    count, classes = rows.shape
+    classes = rows.shape[1]
     smoothing = number(function, "label_smoothing", label_smoothing)
     if not 0 <= smoothing <= 1:
         raise ValueError(
@@ -65,6 +66,8 @@ def _smoothed(
     if weight is None:
         weight = np.ones(classes, rows.dtype)
     _require_float(function, "weight", weight)
+    if weight.dtype != rows.dtype:
+        raise TypeError(f"{function}: weight is {weight.dtype} but logits is {rows.dtype}")
     if weight.shape != (classes,):
         raise ValueError(f"{function}: weight has shape {weight.shape}; expected ({classes},)")
     kept = np.flatnonzero(labels != ignored_class)
@@ -125,7 +128,7 @@ def cross_entropy(
     rows, factors, total = _smoothed(
         "cross_entropy", logits, target, weight, ignore_index, label_smoothing
     )
-    log_probability = log_softmax(np.ascontiguousarray(rows)).astype(np.float64, copy=False)
+    log_probability = log_softmax(rows).astype(np.float64, copy=False)
     # A factor of 0 takes its term out, even if the probability is 0 and its logarithm infinite.
     terms = np.multiply(factors, log_probability, where=factors != 0, out=np.zeros_like(factors))
     return float(-terms.sum() / total) if total != 0 else float("nan")
@@ -164,7 +167,7 @@ def cross_entropy_backward(
     rows, factors, total = _smoothed(
         "cross_entropy_backward", logits, target, weight, ignore_index, label_smoothing
     )
-    probability = np.exp(log_softmax(np.ascontiguousarray(rows)).astype(np.float64, copy=False))
+    probability = np.exp(log_softmax(rows).astype(np.float64, copy=False))
     grad = probability * factors.sum(axis=1, keepdims=True) - factors
     grad = grad / total if total != 0 else np.full_like(grad, np.nan)
     return _back_to(logits, grad)
@@ -177,9 +180,7 @@ def _back_to(logits: Array, grad_rows: Array) -> Array:
     return np.ascontiguousarray(grad, dtype=logits.dtype)
 
 
-def _margins(
-    function: str, logits: Array, target: Array, margin: float
-) -> tuple[Array, Array]:
+def _margins(function: str, logits: Array, target: Array, margin: float) -> tuple[Array, Array]:
     """Return max(0, s_j - s_y + margin), 0 for j = y, in float64; and the targets."""
     rows, labels = _classes(function, logits, target)
     scores = rows.astype(np.float64)

@@ -11,9 +11,11 @@ from pyconv.functional._arguments import (
     Pair,
     boolean,
     integer,
-    padding as padding_form,
     pair,
     shape4,
+)
+from pyconv.functional._arguments import (
+    padding as padding_form,
 )
 
 
