@@ -104,9 +104,8 @@ def test_stub_describes_the_extension() -> None:
         if isinstance(node, ast.FunctionDef):
             arguments = node.args
             described[node.name] = len(arguments.posonlyargs + arguments.args)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if node.target.id == "__version__":  # the others are names for types
-                described[node.target.id] = None
+        elif isinstance(node, ast.AnnAssign):  # a name for a type, or the version
+            described |= {"__version__": None}
     public = {name for name in vars(_core) if not name.startswith("_")} | {"__version__"}
     assert set(described) == public
     for name, count in described.items():

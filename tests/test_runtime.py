@@ -117,7 +117,7 @@ def test_retained_memory_is_bounded_whatever_the_shapes(rng: np.random.Generator
         H, W = rng.integers(3, 70, 2)
         x = np.ones((N, C, H, W), np.float32)
         w = np.ones((OC, C, 3, 3), np.float32)
-        algorithm = str(rng.choice(["im2col", "implicit_gemm"]))
+        algorithm = str(rng.choice(["im2col", "implicit_gemm", "direct"]))
         output = F.conv2d(x, w, algorithm=algorithm)
         F.conv2d_backward_weight(output, x, w.shape, algorithm=algorithm)
         info = runtime.memory_info()

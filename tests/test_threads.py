@@ -253,24 +253,7 @@ def test_threadpoolctl_sees_and_limits_pyconv() -> None:
         import threadpoolctl
         import pyconv
 
-        class Controller(threadpoolctl.LibController):
-            user_api = internal_api = "pyconv"
-            filename_prefixes = ("_core",)
-            check_symbols = ("pyconv_get_num_threads", "pyconv_set_num_threads")
-
-            def get_num_threads(self):
-                return self.dynlib.pyconv_get_num_threads()
-
-            def set_num_threads(self, count):
-                self.dynlib.pyconv_set_num_threads(count)
-
-            def get_version(self):
-                return pyconv.__version__
-
-            def set_additional_attributes(self):
-                pass
-
-        threadpoolctl.register(Controller)
+        pyconv.runtime.register_threadpoolctl()
         pyconv.set_num_threads(3)
         found = [i for i in threadpoolctl.threadpool_info() if i["user_api"] == "pyconv"]
         assert [info["num_threads"] for info in found] == [3], found

@@ -42,7 +42,8 @@ class AlignedBuffer {
   public:
     AlignedBuffer() = default;
     explicit AlignedBuffer(index_t size)
-        : data_(static_cast<T*>(acquire_block(size * index_t{sizeof(T)}))), size_(size) {}
+        : data_(size == 0 ? nullptr : static_cast<T*>(acquire_block(size * index_t{sizeof(T)}))),
+          size_(size) {}
     AlignedBuffer(AlignedBuffer&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {

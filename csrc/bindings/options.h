@@ -29,8 +29,9 @@ inline Activation to_activation(const char* function, const std::optional<std::s
 inline Conv2dAlgorithm to_algorithm(const char* function, const std::string& name) {
     if (name == "auto") return Conv2dAlgorithm::Auto;
     if (name == "im2col") return Conv2dAlgorithm::Im2col;
+    if (name == "direct") return Conv2dAlgorithm::Direct;
     check(name == "implicit_gemm", function, ": algorithm is unknown, got '", name,
-          "'; expected 'auto', 'im2col' or 'implicit_gemm'");
+          "'; expected 'auto', 'im2col', 'implicit_gemm' or 'direct'");
     return Conv2dAlgorithm::ImplicitGemm;
 }
 

@@ -18,7 +18,8 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
             return explicit_gemm::conv2d(s, input, weight, bias, activation, output);
         case Conv2dAlgorithm::Auto:
         case Conv2dAlgorithm::ImplicitGemm:
-            return implicit_gemm::conv2d(s, input, weight, bias, activation, output);
+        case Conv2dAlgorithm::Direct:
+            return implicit_gemm::conv2d(s, input, weight, bias, activation, algorithm, output);
     }
 }
 
@@ -32,8 +33,9 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
                                                         grad_input);
         case Conv2dAlgorithm::Auto:
         case Conv2dAlgorithm::ImplicitGemm:
+        case Conv2dAlgorithm::Direct:
             return implicit_gemm::conv2d_backward_input(s, grad_output, weight, bias, activation,
-                                                        grad_input);
+                                                        algorithm, grad_input);
     }
 }
 
@@ -45,6 +47,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T*
             return explicit_gemm::conv2d_backward_weight(s, grad_output, input, grad_weight);
         case Conv2dAlgorithm::Auto:
         case Conv2dAlgorithm::ImplicitGemm:
+        case Conv2dAlgorithm::Direct:
             return implicit_gemm::conv2d_backward_weight(s, grad_output, input, grad_weight);
     }
 }

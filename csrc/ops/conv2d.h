@@ -21,6 +21,7 @@ enum class Conv2dAlgorithm {
     Auto,          // chosen from the shape and the ISA alone
     Im2col,        // the im2col matrix of one image in memory, then gemm: the textbook path
     ImplicitGemm,  // the same sums, packed on the fly
+    Direct,        // the same, from padded image rows: where packing costs more than it saves
 };
 
 template <typename T>

@@ -11,6 +11,7 @@
 #include "ops/conv2d_implicit_gemm.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "base/buffer.h"
@@ -21,26 +22,36 @@
 namespace pyconv::implicit_gemm {
 namespace {
 
-// The taps of one phase, and the weight elements (kh * KW + kw) that belong to them.
-struct Phase {
-    std::vector<Tap> taps;
-    std::vector<index_t> elements;
+// The weight rows (or columns) of one phase along one axis, first, first + period, ... and where
+// they read grad_output.
+struct PhaseAxis {
+    index_t first, period, count;
+    index_t tap, tap_step;
 };
 
-Phase phase_of(const Conv2dShape& s, index_t h, index_t w) {
-    Phase phase;
-    for (index_t kh = 0; kh < s.KH; ++kh) {
-        const index_t at_h = h + s.pad_top - kh * s.dilation_h;
-        if (at_h % s.stride_h != 0) continue;
-        for (index_t kw = 0; kw < s.KW; ++kw) {
-            const index_t at_w = w + s.pad_left - kw * s.dilation_w;
-            if (at_w % s.stride_w != 0) continue;
-            phase.taps.push_back({at_h / s.stride_h, at_w / s.stride_w});
-            phase.elements.push_back(kh * s.KW + kw);
-        }
-    }
-    return phase;
+PhaseAxis phase_axis(index_t at, index_t stride, index_t dilation, index_t kernel) {
+    const index_t period = stride / std::gcd(stride, dilation);
+    index_t first = 0;
+    while (first < std::min(period, kernel) && (at - first * dilation) % stride != 0) ++first;
+    if (first >= std::min(period, kernel)) return {kernel, 1, 0, 0, 0};  // none
+    return {first, period, ceil_div(kernel - first, period), (at - first * dilation) / stride,
+            -(period * dilation / stride)};
 }
+
+// The taps of one phase of input pixels; the weight elements (kh, kw) that belong to them are
+// kh = rows.first + i * rows.period, kw = cols.first + j * cols.period.
+struct Phase {
+    PhaseAxis rows, cols;
+
+    Phase(const Conv2dShape& s, index_t h, index_t w)
+        : rows(phase_axis(h + s.pad_top, s.stride_h, s.dilation_h, s.KH)),
+          cols(phase_axis(w + s.pad_left, s.stride_w, s.dilation_w, s.KW)) {}
+
+    TapGrid taps() const {
+        const index_t count = cols.count == 0 ? 0 : rows.count;
+        return {rows.tap, rows.tap_step, count, cols.tap, cols.tap_step, cols.count};
+    }
+};
 
 double packing_nanoseconds(index_t values) { return static_cast<double>(values); }
 
@@ -64,12 +75,12 @@ AlignedBuffer<T> pack_forward(const Kernels<T>& kernel, const Conv2dShape& s, co
     return packed;
 }
 
-// A[c, (oc, t)] = weight[oc, c, elements[t]], all groups after one another.
+// A[c, (oc, t)] = weight[oc, c, element of t], all groups after one another.
 template <typename T>
-AlignedBuffer<T> pack_backward(const Kernels<T>& kernel, const Conv2dShape& s,
-                               const std::vector<index_t>& elements, const T* weight) {
+AlignedBuffer<T> pack_backward(const Kernels<T>& kernel, const Conv2dShape& s, const Phase& phase,
+                               const T* weight) {
     const index_t M = s.C / s.G, OC = s.OC / s.G, area = s.KH * s.KW;
-    const auto taps = static_cast<index_t>(elements.size());
+    const index_t taps = phase.taps().count();
     const bool all = taps == area;
     const index_t K = OC * taps, MR = kernel.MR;
     const index_t block = tap_gemm_blocks(kernel, OC, taps).channels;
@@ -88,28 +99,47 @@ AlignedBuffer<T> pack_backward(const Kernels<T>& kernel, const Conv2dShape& s,
                 kernel.pack_a(rows, taps, from, area, 1, to);
                 continue;
             }
-            for (const index_t element : elements) {
-                for (index_t i = 0; i < MR; ++i) *to++ = i < rows ? from[i * area + element] : T(0);
+            for (index_t kh = phase.rows.first; kh < s.KH; kh += phase.rows.period) {
+                for (index_t kw = phase.cols.first; kw < s.KW; kw += phase.cols.period) {
+                    const T* element = from + kh * s.KW + kw;
+                    for (index_t i = 0; i < MR; ++i) *to++ = i < rows ? element[i * area] : T(0);
+                }
             }
         }
     });
     return packed;
 }
 
+template <typename T>
+void run(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups,
+         Conv2dAlgorithm algorithm) {
+    if (groups.empty()) return;
+    // Without taps or channels there is nothing to read, only the bias to write; and taps that reach
+    // further than the image would stage little but padding.
+    const TapGemm<T>& g = groups[0];
+    const bool possible = g.taps.count() > 0 && g.C > 0 &&
+                          std::abs(g.taps.h_step) * (g.taps.rows - 1) <= g.H &&
+                          std::abs(g.taps.w_step) * (g.taps.cols - 1) <= g.W;
+    const bool direct = algorithm == Conv2dAlgorithm::Direct ||
+                        (algorithm == Conv2dAlgorithm::Auto && prefers_direct(kernel, g));
+    if (possible && direct) {
+        tap_direct(kernel, groups);
+    } else {
+        tap_gemm(kernel, groups);
+    }
+}
+
 }  // namespace
 
 template <typename T>
 void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
-            Activation activation, T* output) {
+            Activation activation, Conv2dAlgorithm algorithm, T* output) {
     const Kernels<T>& kernel = kernels<T>();
     const index_t M = s.OC / s.G, C = s.C / s.G;
     const AlignedBuffer<T> packed = pack_forward(kernel, s, weight);
     const index_t packed_group = round_up(M, kernel.MR) * C * s.KH * s.KW;
 
-    std::vector<Tap> taps;
-    for (index_t kh = 0; kh < s.KH; ++kh)
-        for (index_t kw = 0; kw < s.KW; ++kw)
-            taps.push_back({kh * s.dilation_h - s.pad_top, kw * s.dilation_w - s.pad_left});
+    const TapGrid taps{-s.pad_top, s.dilation_h, s.KH, -s.pad_left, s.dilation_w, s.KW};
 
     std::vector<TapGemm<T>> groups;
     for (index_t g = 0; g < s.G; ++g) {
@@ -136,20 +166,20 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
             .output_w = 1,
         });
     }
-    tap_gemm(kernel, groups);
+    run(kernel, groups, algorithm);
 }
 
 template <typename T>
 void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
-                           const T* bias, Activation activation, T* grad_input) {
+                           const T* bias, Activation activation, Conv2dAlgorithm algorithm,
+                           T* grad_input) {
     const Kernels<T>& kernel = kernels<T>();
     const index_t M = s.C / s.G, C = s.OC / s.G;
     for (index_t h = 0; h < std::min(s.stride_h, s.H); ++h) {
         for (index_t w = 0; w < std::min(s.stride_w, s.W); ++w) {
-            const Phase phase = phase_of(s, h, w);
-            const AlignedBuffer<T> packed = pack_backward(kernel, s, phase.elements, weight);
-            const index_t packed_group =
-                round_up(M, kernel.MR) * C * static_cast<index_t>(phase.taps.size());
+            const Phase phase(s, h, w);
+            const AlignedBuffer<T> packed = pack_backward(kernel, s, phase, weight);
+            const index_t packed_group = round_up(M, kernel.MR) * C * phase.taps().count();
             std::vector<TapGemm<T>> groups;
             for (index_t g = 0; g < s.G; ++g) {
                 groups.push_back({
@@ -158,7 +188,7 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
                     .C = C,
                     .PH = ceil_div(s.H - h, s.stride_h),
                     .PW = ceil_div(s.W - w, s.stride_w),
-                    .taps = phase.taps,
+                    .taps = phase.taps(),
                     .stride_h = 1,
                     .stride_w = 1,
                     .a_panels = packed.data() + g * packed_group,
@@ -175,18 +205,18 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
                     .output_w = s.stride_w,
                 });
             }
-            tap_gemm(kernel, groups);
+            run(kernel, groups, algorithm);
         }
     }
 }
 
 template void conv2d(const Conv2dShape&, const float*, const float*, const float*, Activation,
-                     float*);
+                     Conv2dAlgorithm, float*);
 template void conv2d(const Conv2dShape&, const double*, const double*, const double*, Activation,
-                     double*);
+                     Conv2dAlgorithm, double*);
 template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, const float*,
-                                    Activation, float*);
+                                    Activation, Conv2dAlgorithm, float*);
 template void conv2d_backward_input(const Conv2dShape&, const double*, const double*, const double*,
-                                    Activation, double*);
+                                    Activation, Conv2dAlgorithm, double*);
 
 }  // namespace pyconv::implicit_gemm

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Algorithm "implicit_gemm" of conv2d.h, forward and both gradients; same arguments.
+// Algorithms "implicit_gemm" and "direct" of conv2d.h, forward and input gradient, and the weight
+// gradient of both; same arguments. Auto takes the one that is expected to be faster.
 #pragma once
 
 #include "ops/conv2d.h"
@@ -8,11 +9,12 @@ namespace pyconv::implicit_gemm {
 
 template <typename T>
 void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
-            Activation activation, T* output);
+            Activation activation, Conv2dAlgorithm algorithm, T* output);
 
 template <typename T>
 void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
-                           const T* bias, Activation activation, T* grad_input);
+                           const T* bias, Activation activation, Conv2dAlgorithm algorithm,
+                           T* grad_input);
 
 template <typename T>
 void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,

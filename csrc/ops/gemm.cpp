@@ -3,7 +3,8 @@
 // (2008), in the notation of BLIS:
 //
 //   jc      NC columns of C and B
-//   pc      KC of the sum; B[pc, jc] is packed, and shared by all threads
+//   pc      KC of the sum; B[pc, jc] is packed, and shared by all threads (with a single ic block,
+//           each panel has one user, which packs it itself while it is in L1)
 //   ib      MB rows of C and A; A[ib, pc] is packed, and shared
 //   ic, jr  MC rows x a few panels of columns: the tasks
 //   ir      MR x NR tiles, in multiply_panel
@@ -61,14 +62,15 @@ class BlockedGemm {
     explicit BlockedGemm(const Gemm<T>& problem)
         : g(problem),
           MC(even_block(g.M, kernel.MC, MR)),
-          NC(std::min(round_up(g.N, NR), kernel.NC)),
           pack_a(g.N > kPackPasses * NR),
           pack_b(g.b_col != 1 || g.M > kPackPasses * MR),
+          share_b(pack_b && g.M > MC),
+          NC(share_b ? std::min(round_up(g.N, NR), kernel.NC) : round_up(g.N, NR)),
           KC(even_block(g.K, kernel.KC, 1)),
           MB(pack_a ? std::min(round_up(g.M, MC), kMaxRowBlocks * MC) : round_up(g.M, MC)) {}
 
     void run() {
-        const AlignedBuffer<T> a_block(pack_a ? MB * KC : 0), b_block(pack_b ? NC * KC : 0);
+        const AlignedBuffer<T> a_block(pack_a ? MB * KC : 0), b_block(share_b ? NC * KC : 0);
         for (index_t jc = 0; jc < g.N; jc += NC) {
             const index_t nc = std::min(NC, g.N - jc);
             // Runs once when K = 0, to write beta * C + bias.
@@ -94,7 +96,7 @@ class BlockedGemm {
 
     Operand read_b(index_t pc, index_t kc, index_t jc, index_t nc, T* packed) const {
         const T* block = g.b + pc * g.b_row + jc * g.b_col;
-        if (!pack_b) return {block, NR, 1, g.b_row};
+        if (!share_b) return {block, NR * g.b_col, 1, g.b_row};
         const index_t columns = kPackPanels * NR;
         parallel_for(ceil_div(nc, columns), packing_nanoseconds(nc * kc), [&](index_t task) {
             const index_t j = task * columns;
@@ -118,7 +120,8 @@ class BlockedGemm {
 
     void multiply(index_t pc, index_t kc, index_t ib, index_t mb, index_t jc, index_t nc,
                   const Operand& a, const Operand& b) const {
-        const KLoop k{.cols = kc, .a_step = a.step, .a_col = a.k, .b_col = b.k};
+        const bool pack_here = pack_b && !share_b;
+        const KLoop k{.cols = kc, .a_step = a.step, .a_col = a.k, .b_col = pack_here ? NR : b.k};
         const bool last = pc + kc >= g.K;
         Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
         if (last) epilogue.activation = g.activation;
@@ -131,6 +134,7 @@ class BlockedGemm {
                      [&](index_t task) {
                          const index_t ic = task / column_tasks * MC;
                          const index_t first = task % column_tasks * kTaskPanels;
+                         const AlignedBuffer<T> packed(pack_here ? NR * kc : 0);
                          for (index_t p = first; p < std::min(first + kTaskPanels, b_panels); ++p) {
                              const index_t i = ib + ic, j = jc + p * NR;
                              Epilogue<T> e = epilogue;
@@ -140,9 +144,15 @@ class BlockedGemm {
                                                     .count = std::min(NR, jc + nc - j),
                                                     .c = g.c + i * g.c_row + j * g.c_col,
                                                     .c_step = g.c_col};
+                             const T* b_panel = b.data + p * b.panel;
+                             if (pack_here) {
+                                 kernel.pack_b(kc, run.count, b_panel, g.b_row, g.b_col,
+                                               packed.data());
+                                 b_panel = packed.data();
+                             }
                              multiply_panel<T>(kernel, std::min(MC, mb - ic), k,
-                                               a.data + ic / MR * a.panel, a.panel,
-                                               b.data + p * b.panel, {&run, 1}, g.c_row, e);
+                                               a.data + ic / MR * a.panel, a.panel, b_panel,
+                                               {&run, 1}, g.c_row, e);
                          }
                      });
     }
@@ -150,9 +160,10 @@ class BlockedGemm {
     const Gemm<T>& g;
     const Kernels<T>& kernel = kernels<T>();
     const index_t MR = kernel.MR, NR = kernel.NR;
-    const index_t MC, NC;
+    const index_t MC;
     const bool pack_a, pack_b;
-    const index_t KC, MB;
+    const bool share_b;  // else each task packs its panels itself, just before it uses them
+    const index_t NC, KC, MB;
 };
 
 // N <= kMaxDotVectors columns of B against the rows of A, all of them k-contiguous.

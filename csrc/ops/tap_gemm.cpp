@@ -16,9 +16,6 @@ namespace {
 
 // Bytes of packed B that a task works on: with an MC x KC block of A, under 3/4 of a 512 KiB L2.
 constexpr index_t kPackedBytes = index_t{192} << 10;
-// Rows are split among tasks as well when there are fewer tasks than this, at the price of packing
-// the same pixels more than once.
-constexpr index_t kEnoughTasks = 4;
 constexpr index_t kMaxRuns = 32;  // pixels of a panel: NR of the widest tile
 
 // Pixels of one panel that are neighbours in one row of one image.
@@ -63,17 +60,18 @@ void locate(const TapGemm<T>& g, index_t column, index_t count, Panel<T>& panel)
 template <typename T>
 void pack_panel(const Kernels<T>& kernel, const TapGemm<T>& g, const Panel<T>& panel, index_t c0,
                 index_t channels, T* packed) {
-    const auto taps = static_cast<index_t>(g.taps.size());
+    const index_t taps = g.taps.count();
     const T* source = g.source + c0 * g.H * g.W;
     PixelRun runs[kMaxRuns];
     for (index_t t = 0; t < taps; ++t) {
-        const Tap tap = g.taps[static_cast<size_t>(t)];
+        const index_t tap_h = g.taps.h + t / g.taps.cols * g.taps.h_step;
+        const index_t tap_w = g.taps.w + t % g.taps.cols * g.taps.w_step;
         index_t count = 0;
         for (index_t r = 0; r < panel.run_count; ++r) {
             const GridRun& run = panel.runs[r];
-            const index_t h = run.ph * g.stride_h + tap.h;
+            const index_t h = run.ph * g.stride_h + tap_h;
             if (h < 0 || h >= g.H) continue;
-            const index_t w = run.pw * g.stride_w + tap.w;
+            const index_t w = run.pw * g.stride_w + tap_w;
             const Range in = taps_inside(run.count, g.stride_w, w, g.W);
             if (in.begin == in.end) continue;
             runs[count++] = {run.first + in.begin, in.end - in.begin,
@@ -89,7 +87,7 @@ template <typename T>
 void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const TapGemmBlocks& blocks, index_t m,
               index_t rows, index_t column, index_t count) {
     const index_t NR = kernel.NR;
-    const auto taps = static_cast<index_t>(g.taps.size());
+    const index_t taps = g.taps.count();
     const index_t panel_count = ceil_div(count, NR);
     std::vector<Panel<T>> panels(static_cast<size_t>(panel_count));
     for (index_t p = 0; p < panel_count; ++p)
@@ -139,25 +137,26 @@ TapGemmBlocks tap_gemm_blocks(const Kernels<T>& kernel, index_t C, index_t taps)
     return {channels, std::clamp(columns, kernel.NR, 16 * kernel.NR)};
 }
 
+index_t tap_row_block(index_t M, index_t MR, index_t other_tasks) {
+    return even_block(M, std::max<index_t>(1, M * other_tasks / kEnoughTasks), MR);
+}
+
 template <typename T>
 void tap_gemm(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups) {
     if (groups.empty()) return;
     const TapGemm<T>& g = groups.front();  // all have the same sizes
     const index_t columns = g.N * g.PH * g.PW;
     if (columns == 0 || g.M == 0) return;
-    const auto taps = static_cast<index_t>(g.taps.size());
+    const index_t taps = g.taps.count();
     const TapGemmBlocks blocks = tap_gemm_blocks(kernel, g.C, taps);
 
     const index_t column_block = even_block(columns, blocks.columns, kernel.NR);
     const index_t column_tasks = ceil_div(columns, column_block);
     const index_t other_tasks = column_tasks * static_cast<index_t>(groups.size());
-    const index_t row_block =
-        even_block(g.M, std::max<index_t>(1, g.M * other_tasks / kEnoughTasks), kernel.MR);
+    const index_t row_block = tap_row_block(g.M, kernel.MR, other_tasks);
     const index_t row_tasks = ceil_div(g.M, row_block);
 
-    const double multiply_adds = static_cast<double>(columns) * static_cast<double>(g.M) *
-                                 static_cast<double>(g.C * taps + 1) *
-                                 static_cast<double>(groups.size());
+    const double multiply_adds = g.work() * static_cast<double>(groups.size());
     parallel_for(other_tasks * row_tasks, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
         const index_t group = task / (column_tasks * row_tasks);
         const index_t column = task / row_tasks % column_tasks * column_block;

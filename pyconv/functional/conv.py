@@ -61,7 +61,8 @@ def conv2d(
         Divides both C and OC; ``groups=C`` is a depthwise convolution.
     activation : {None, "relu"}
         Applied to the result while it is in registers.
-    algorithm : {"auto", "implicit_gemm", "im2col"}
+    algorithm : {"auto", "implicit_gemm", "direct", "im2col"}
+        ``"implicit_gemm"`` packs the pixels tap by tap, ``"direct"`` reads padded image rows,
         ``"im2col"`` holds the im2col matrix of one image in memory: the textbook path.
     out : ndarray, shape (N, OC, OH, OW), optional
         C-contiguous and overlapping no other argument. Returned.
