@@ -17,61 +17,63 @@
 
 namespace pyconv::PYCONV_ISA {
 
-// C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns, of
-// which the last has only `last` values; ldc is the step between rows of C. kUnitStep: k.a_step is
-// 1 and kWhole: the last vector is full, both known when compiling.
-template <typename T, int MR, int NV, bool kUnitStep, bool kWhole>
+// How a tile finds its operands; see KLoop.
+enum class Walk { Packed, Strided, Offsets };
+
+// C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns; ldc is the
+// step between rows of C. Unless it is kWhole, C has only `rows` of these rows, and its last vector only
+// `last` values: nothing else of C is touched, nor of A and B where they are strided; packed ones are
+// padded.
+template <typename T, int MR, int NV, Walk kWalk, bool kWhole>
 inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a, const T* b, T* c,
                                                      index_t ldc, const Epilogue<T>& e,
-                                                     index_t last) {
+                                                     index_t rows, index_t last) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
-    const index_t a_step = kUnitStep ? 1 : k.a_step;
+    index_t a_row[MR];
+    for (index_t i = 0; i < MR; ++i)
+        a_row[i] = kWalk != Walk::Strided ? i : (kWhole || i < rows ? i : 0) * k.a_step;
     typename V::Mask mask;
     if constexpr (!kWhole) mask = V::first_lanes(last);
-    const auto load = [&](const T* p, int j) {
+    const auto load = [&](const T* p, int j, bool whole) {
         if constexpr (!kWhole)
-            if (j == NV - 1) return V::load_masked(p + j * L, mask);
+            if (!whole && j == NV - 1) return V::load_masked(p + j * L, mask);
         return V::load(p + j * L);
     };
 
     V acc[MR][NV];
     for (int i = 0; i < MR; ++i) {
         // Fetched while the k-loop runs: C is the one operand that no packing has touched.
-        __builtin_prefetch(c + i * ldc, 1);
+        if (kWhole) __builtin_prefetch(c + i * ldc, 1);
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     }
-    for (index_t block = 0; block < k.blocks; ++block, a += k.a_block, b += k.b_block) {
-        const T* a_row = a;
-        const T* b_row = b;
-        for (index_t row = 0; row < k.rows; ++row, a_row += k.a_row, b_row += k.b_row) {
-            const T* ak = a_row;
-            const T* bk = b_row;
-            for (index_t col = 0; col < k.cols; ++col, ak += k.a_col, bk += k.b_col) {
-                V bv[NV];
-                for (int j = 0; j < NV; ++j) bv[j] = load(bk, j);
-                for (int i = 0; i < MR; ++i) {
-                    const V ai = V::broadcast(ak[i * a_step]);
-                    for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
-                }
-            }
+    for (index_t step = 0; step < k.steps; ++step, a += k.a_k) {
+        const T* bk = kWalk == Walk::Offsets ? b + k.b_offset[step] : b;
+        V bv[NV];
+        for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, kWalk != Walk::Strided);
+        for (int i = 0; i < MR; ++i) {
+            const V ai = V::broadcast(a[a_row[i]]);
+            for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
         }
+        if (kWalk != Walk::Offsets) b += k.b_k;
     }
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
     const auto each = [&](auto&& step) {
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i)
+        for (int i = 0; i < MR; ++i) {
+            if (!kWhole && i >= rows) break;
 #pragma GCC unroll 4
             for (int j = 0; j < NV; ++j) step(acc[i][j], i, j);
+        }
     };
     if (e.alpha != 1) {
         const V alpha = V::broadcast(e.alpha);
         each([&](V& x, int, int) { x = x * alpha; });
     }
-    if (e.accumulate) each([&](V& x, int i, int j) { x = x + load(c + i * ldc, j); });
+    if (e.accumulate) each([&](V& x, int i, int j) { x = x + load(c + i * ldc, j, false); });
     if (e.row_bias != nullptr) each([&](V& x, int i, int) { x = x + V::broadcast(e.row_bias[i]); });
-    if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j); });
+    if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j, false); });
     if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
     each([&](V& x, int i, int j) {
         T* p = c + i * ldc + j * L;
@@ -86,27 +88,43 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
 // One whole MR x NR tile.
 template <typename T, int MR, int NV>
 void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
-    if (k.a_step == 1) {
-        gemm_tile<T, MR, NV, true, true>(k, a, b, c, ldc, e, 0);
+    if (k.b_offset != nullptr) {
+        gemm_tile<T, MR, NV, Walk::Offsets, true>(k, a, b, c, ldc, e, MR, 0);
+    } else if (k.a_step == 1) {
+        gemm_tile<T, MR, NV, Walk::Packed, true>(k, a, b, c, ldc, e, MR, 0);
     } else {
-        gemm_tile<T, MR, NV, false, true>(k, a, b, c, ldc, e, 0);
+        gemm_tile<T, MR, NV, Walk::Strided, true>(k, a, b, c, ldc, e, MR, 0);
     }
 }
 
-// The mr x nr corner of a tile, at the edge of C: nothing beyond is read or written, and rows and
-// vectors that are not there cost nothing.
+// The next smaller number of rows that has a kernel of its own.
+constexpr int fewer_rows(int rows) { return rows == 12 ? 8 : rows == 6 ? 4 : rows / 2; }
+
+// The mr x nr corner of a tile, at the edge of C: nothing beyond is read or written, and most of what
+// is not there costs nothing.
 template <typename T, int MR, int NV>
 void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T* c, index_t ldc,
                const Epilogue<T>& e) {
     if constexpr (MR > 1) {
-        if (mr < MR) return gemm_edge<T, MR - 1, NV>(mr, nr, k, a, b, c, ldc, e);
+        if (mr <= fewer_rows(MR))
+            return gemm_edge<T, fewer_rows(MR), NV>(mr, nr, k, a, b, c, ldc, e);
     }
     constexpr index_t L = Vec<T>::lanes;
     static_assert(NV == 2);
+    const auto tile = [&](auto vectors, index_t last) {
+        constexpr int kVectors = decltype(vectors)::value;
+        if (k.b_offset != nullptr) {
+            gemm_tile<T, MR, kVectors, Walk::Offsets, false>(k, a, b, c, ldc, e, mr, last);
+        } else if (k.padded) {
+            gemm_tile<T, MR, kVectors, Walk::Packed, false>(k, a, b, c, ldc, e, mr, last);
+        } else {
+            gemm_tile<T, MR, kVectors, Walk::Strided, false>(k, a, b, c, ldc, e, mr, last);
+        }
+    };
     if (nr > L) {
-        gemm_tile<T, MR, 2, false, false>(k, a, b, c, ldc, e, nr - L);
+        tile(Constant<2>(), nr - L);
     } else {
-        gemm_tile<T, MR, 1, false, false>(k, a, b, c, ldc, e, nr);
+        tile(Constant<1>(), nr);
     }
 }
 

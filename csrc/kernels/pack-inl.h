@@ -2,7 +2,7 @@
 // Packers: copies into the order in which the GEMM micro-kernel reads. Included once per ISA.
 //
 // A panel holds R rows (MR of A, NR of B) of kc steps: value (i, k) stands at panel[k * R + i], and
-// rows past the last one are 0. Panels follow each other.
+// rows past the last one are 0. Panels begin panel_step >= R * kc apart.
 #pragma once
 
 #include "kernels/table.h"
@@ -33,18 +33,30 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
     return k;
 }
 
+// Whole panels from rows that lie side by side at each k: k by k over all of them, so that memory is
+// read in the order in which it lies.
+template <typename T, int R>
+void pack_panels_copied(index_t panel_count, index_t kc, const T* in, index_t k_step,
+                        index_t panel_step, T* panels) {
+    for (index_t k = 0; k < kc; ++k, in += k_step)
+        for (index_t p = 0; p < panel_count; ++p)
+            for (int i = 0; i < R; ++i) panels[p * panel_step + k * R + i] = in[p * R + i];
+}
+
 template <typename T, int R>
 void pack_panels(index_t rows, index_t kc, const T* in, index_t row_step, index_t k_step,
-                 T* panels) {
-    for (; rows > 0; rows -= R, in += R * row_step, panels += R * kc) {
+                 index_t panel_step, T* panels) {
+    if (row_step == 1) {
+        const index_t whole = rows / R;
+        pack_panels_copied<T, R>(whole, kc, in, k_step, panel_step, panels);
+        rows -= whole * R;
+        in += whole * R;
+        panels += whole * panel_step;
+    }
+    for (; rows > 0; rows -= R, in += R * row_step, panels += panel_step) {
         const index_t valid = rows < R ? rows : R;
         index_t k = 0;
-        if (row_step == 1 && valid == R) {
-            for (; k < kc; ++k)
-                for (int i = 0; i < R; ++i) panels[k * R + i] = in[k * k_step + i];
-        } else if (k_step == 1) {
-            k = pack_panel_transposed<T, R>(valid, kc, in, row_step, panels);
-        }
+        if (k_step == 1) k = pack_panel_transposed<T, R>(valid, kc, in, row_step, panels);
         for (; k < kc; ++k) {
             for (index_t i = 0; i < valid; ++i) panels[k * R + i] = in[i * row_step + k * k_step];
             for (index_t i = valid; i < R; ++i) panels[k * R + i] = 0;
@@ -53,13 +65,15 @@ void pack_panels(index_t rows, index_t kc, const T* in, index_t row_step, index_
 }
 
 template <typename T, int MR>
-void pack_a(index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step, T* panels) {
-    pack_panels<T, MR>(rows, kc, a, row_step, k_step, panels);
+void pack_a(index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,
+            index_t panel_step, T* panels) {
+    pack_panels<T, MR>(rows, kc, a, row_step, k_step, panel_step, panels);
 }
 
 template <typename T, int NR>
-void pack_b(index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step, T* panels) {
-    pack_panels<T, NR>(cols, kc, b, col_step, k_step, panels);
+void pack_b(index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step,
+            index_t panel_step, T* panels) {
+    pack_panels<T, NR>(cols, kc, b, col_step, k_step, panel_step, panels);
 }
 
 // One kernel tap of an im2col panel, for `planes` channels. The lanes of the runs come from the

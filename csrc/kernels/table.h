@@ -17,15 +17,19 @@ namespace pyconv {
 
 enum class Activation { None, Relu };
 
-// The k-loop of a GEMM tile: `blocks` of `rows` runs of `cols` steps, and how far apart the
-// operands are from one step to the next, across blocks, across runs and within a run. A packed
-// panel is one run with a_col = MR and b_col = NR; a matrix as it lies is one with its own row or
-// column step; the weight gradient walks the pixels of several image rows, and of several images.
+// The k-loop of a GEMM tile: `steps` products for each of its values, and how far apart the operands
+// are from one step to the next. A packed panel has a_k = MR and b_k = NR; a matrix as it lies has its
+// own row or column step. With b_offset, step k takes its NR values of B at b + b_offset[k]: the pixels
+// that the taps of a convolution read, or those that a weight gradient sums over, where they lie.
 struct KLoop {
-    index_t blocks = 1, rows = 1, cols;
-    index_t a_step = 1;  // between the MR values of A that one step needs; 1 in a packed panel
-    index_t a_block = 0, a_row = 0, a_col;
-    index_t b_block = 0, b_row = 0, b_col;  // the NR values of B lie side by side
+    index_t steps;
+    index_t a_k;
+    index_t a_step = 1;  // between the MR values of A that one step needs; 1 with b_offset
+    index_t b_k = 0;
+    const index_t* b_offset = nullptr;
+    // NR values of B may be read at every step even where fewer are needed, and a_step is 1: true of
+    // packed panels, and of B with offsets.
+    bool padded = false;
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile +
@@ -57,9 +61,9 @@ struct PixelRun {
     X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
       index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \
     X(pack_a, void, index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,        \
-      T* panels)                                                                                   \
+      index_t panel_step, T* panels)                                                               \
     X(pack_b, void, index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step,        \
-      T* panels)                                                                                   \
+      index_t panel_step, T* panels)                                                               \
     X(pack_pixels, void, index_t planes, index_t plane_step, const T* image, index_t step,         \
       const PixelRun* runs, index_t run_count, index_t panel_step, T* panel)                       \
     X(transpose, void, index_t rows, index_t cols, const T* in, index_t in_step, T* out,           \

@@ -67,7 +67,7 @@ AlignedBuffer<T> pack_forward(const Kernels<T>& kernel, const Conv2dShape& s, co
         const index_t rows = std::min(kernel.MR, M - m);
         for (index_t c = 0; c < C; c += block) {
             const index_t kc = std::min(block, C - c) * taps;
-            kernel.pack_a(rows, kc, weight + (group * M + m) * K + c * taps, K, 1,
+            kernel.pack_a(rows, kc, weight + (group * M + m) * K + c * taps, K, 1, kernel.MR * kc,
                           packed.data() + group * panels * kernel.MR * K +
                               panels * kernel.MR * c * taps + m * kc);
         }
@@ -96,7 +96,7 @@ AlignedBuffer<T> pack_backward(const Kernels<T>& kernel, const Conv2dShape& s, c
             T* to = group_packed + panels * MR * first * taps + m * kc + (oc - first) * taps * MR;
             const T* from = weight + ((group * OC + oc) * M + m) * area;
             if (all) {
-                kernel.pack_a(rows, taps, from, area, 1, to);
+                kernel.pack_a(rows, taps, from, area, 1, MR * taps, to);
                 continue;
             }
             for (index_t kh = phase.rows.first; kh < s.KH; kh += phase.rows.period) {

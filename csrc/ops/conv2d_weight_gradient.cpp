@@ -132,7 +132,7 @@ void copy_grad_output(const Group<T>& g, const Segment& segment, index_t p, T* a
     const T* from = g.grad_output + segment.n * s.OC * pixels + p * MR * pixels + segment.oh * s.OW;
     for (index_t i = 0; i < segment.images; ++i) {
         g.kernel.pack_a(std::min(MR, g.OC - p * MR), segment.rows * s.OW, from + i * s.OC * pixels,
-                        pixels, 1, a + p * g.a_panel() + i * g.a_image());
+                        pixels, 1, g.a_image(), a + p * g.a_panel() + i * g.a_image());
     }
 }
 
@@ -160,7 +160,8 @@ void copy_input(const Group<T>& g, const Segment& segment, index_t p, T* b) {
             if (g.narrow) {
                 g.kernel.transpose(channels, width, image + h * s.W, plane, pixels, g.pitch);
             } else {
-                g.kernel.pack_b(width, channels, image + h * s.W, 1, plane, pixels);
+                g.kernel.pack_b(width, channels, image + h * s.W, 1, plane, g.pitch * width,
+                                pixels);
             }
             std::fill_n(pixels + width * g.pitch, (g.band_w - left - width) * g.pitch, T(0));
         }
@@ -172,18 +173,10 @@ void copy_input(const Group<T>& g, const Segment& segment, index_t p, T* b) {
 // one after another in `sums`, those of a column panel together.
 template <typename T>
 void add_segment(const Group<T>& g, const Segment& segment, index_t first, index_t end, const T* a,
-                 const T* b, bool accumulate, T* sums) {
+                 const T* b, const index_t* offset, bool accumulate, T* sums) {
     const Conv2dShape& s = g.s;
     const index_t MR = g.kernel.MR, NR = g.kernel.NR;
-    const KLoop k{.blocks = segment.images,
-                  .rows = segment.rows,
-                  .cols = s.OW,
-                  .a_block = g.a_image(),
-                  .a_row = s.OW * MR,
-                  .a_col = MR,
-                  .b_block = g.b_image(),
-                  .b_row = s.stride_h * g.band_w * g.pitch,
-                  .b_col = s.stride_w * g.pitch};
+    const KLoop k{.steps = segment.images * segment.rows * s.OW, .a_k = MR, .b_offset = offset};
     const Epilogue<T> epilogue{.accumulate = accumulate};
     for (index_t j = first; j < end; ++j) {
         const T* column = b + g.column_panels[static_cast<size_t>(j)].offset;
@@ -192,6 +185,17 @@ void add_segment(const Group<T>& g, const Segment& segment, index_t first, index
                           NR, epilogue);
         }
     }
+}
+
+// Where the pixels of a segment lie in B.
+template <typename T>
+void find_offsets(const Group<T>& g, index_t* offset) {
+    const Conv2dShape& s = g.s;
+    for (index_t image = 0; image < g.segment_images; ++image)
+        for (index_t row = 0; row < g.segment_rows; ++row)
+            for (index_t col = 0; col < s.OW; ++col)
+                *offset++ = image * g.b_image() +
+                            (row * s.stride_h * g.band_w + col * s.stride_w) * g.pitch;
 }
 
 // The sums, tile by tile, to grad_weight's (oc, c, kh, kw).
@@ -235,6 +239,8 @@ void run_group(const Group<T>& g) {
         std::clamp<index_t>(kChunkBytes / (segment_size * index_t{sizeof(T)}), 1, count);
     const AlignedBuffer<T> copies(chunk * segment_size);
     const AlignedBuffer<T> sums(columns * g.oc_panels * g.kernel.MR * g.kernel.NR);
+    const AlignedBuffer<index_t> offset(g.segment_images * g.segment_rows * s.OW);
+    find_offsets(g, offset.data());
     const index_t task_columns = ceil_div(columns, std::min(columns, kTasks));
     const index_t tasks = ceil_div(columns, task_columns);
 
@@ -261,7 +267,7 @@ void run_group(const Group<T>& g) {
             const index_t end = std::min(begin + task_columns, columns);
             for (index_t i = 0; i < in_chunk; ++i) {
                 add_segment(g, segments[static_cast<size_t>(first + i)], begin, end, a_of(i),
-                            b_of(i), first + i > 0, sums.data());
+                            b_of(i), offset.data(), first + i > 0, sums.data());
             }
         });
     }

@@ -4,7 +4,7 @@
 //
 //   jc      NC columns of C and B
 //   pc      KC of the sum; B[pc, jc] is packed, and shared by all threads (with a single ic block,
-//           each panel has one user, which packs it itself while it is in L1)
+//           each panel has one user, which packs it itself just before)
 //   ib      MB rows of C and A; A[ib, pc] is packed, and shared
 //   ic, jr  MC rows x a few panels of columns: the tasks
 //   ir      MR x NR tiles, in multiply_panel
@@ -70,7 +70,8 @@ class BlockedGemm {
           MB(pack_a ? std::min(round_up(g.M, MC), kMaxRowBlocks * MC) : round_up(g.M, MC)) {}
 
     void run() {
-        const AlignedBuffer<T> a_block(pack_a ? MB * KC : 0), b_block(share_b ? NC * KC : 0);
+        const AlignedBuffer<T> a_block(pack_a ? MB * KC : 0),
+            b_block(share_b ? NC / NR * panel_step(KC) : 0);
         for (index_t jc = 0; jc < g.N; jc += NC) {
             const index_t nc = std::min(NC, g.N - jc);
             // Runs once when K = 0, to write beta * C + bias.
@@ -94,6 +95,9 @@ class BlockedGemm {
         index_t panel, step, k;
     };
 
+    // Panels of B are written side by side, k by k; the odd line keeps them in different cache sets.
+    index_t panel_step(index_t kc) const { return NR * kc + NR; }
+
     Operand read_b(index_t pc, index_t kc, index_t jc, index_t nc, T* packed) const {
         const T* block = g.b + pc * g.b_row + jc * g.b_col;
         if (!share_b) return {block, NR * g.b_col, 1, g.b_row};
@@ -101,9 +105,9 @@ class BlockedGemm {
         parallel_for(ceil_div(nc, columns), packing_nanoseconds(nc * kc), [&](index_t task) {
             const index_t j = task * columns;
             kernel.pack_b(kc, std::min(columns, nc - j), block + j * g.b_col, g.b_row, g.b_col,
-                          packed + j * kc);
+                          panel_step(kc), packed + j / NR * panel_step(kc));
         });
-        return {packed, NR * kc, 1, NR};
+        return {packed, panel_step(kc), 1, NR};
     }
 
     Operand read_a(index_t pc, index_t kc, index_t ib, index_t mb, T* packed) const {
@@ -113,7 +117,7 @@ class BlockedGemm {
         parallel_for(ceil_div(mb, rows), packing_nanoseconds(mb * kc), [&](index_t task) {
             const index_t i = task * rows;
             kernel.pack_a(std::min(rows, mb - i), kc, block + i * g.a_row, g.a_row, g.a_col,
-                          packed + i * kc);
+                          MR * kc, packed + i * kc);
         });
         return {packed, MR * kc, 1, MR};
     }
@@ -121,7 +125,12 @@ class BlockedGemm {
     void multiply(index_t pc, index_t kc, index_t ib, index_t mb, index_t jc, index_t nc,
                   const Operand& a, const Operand& b) const {
         const bool pack_here = pack_b && !share_b;
-        const KLoop k{.cols = kc, .a_step = a.step, .a_col = a.k, .b_col = pack_here ? NR : b.k};
+        const bool b_packed = pack_here || share_b;
+        const KLoop k{.steps = kc,
+                      .a_k = a.k,
+                      .a_step = a.step,
+                      .b_k = pack_here ? NR : b.k,
+                      .padded = b_packed && a.step == 1};
         const bool last = pc + kc >= g.K;
         Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
         if (last) epilogue.activation = g.activation;
@@ -130,31 +139,32 @@ class BlockedGemm {
         const index_t column_tasks = ceil_div(b_panels, kTaskPanels);
         const double multiply_adds =
             static_cast<double>(mb) * static_cast<double>(nc) * static_cast<double>(kc);
-        parallel_for(ceil_div(mb, MC) * column_tasks, arithmetic_nanoseconds(multiply_adds),
-                     [&](index_t task) {
-                         const index_t ic = task / column_tasks * MC;
-                         const index_t first = task % column_tasks * kTaskPanels;
-                         const AlignedBuffer<T> packed(pack_here ? NR * kc : 0);
-                         for (index_t p = first; p < std::min(first + kTaskPanels, b_panels); ++p) {
-                             const index_t i = ib + ic, j = jc + p * NR;
-                             Epilogue<T> e = epilogue;
-                             if (last && g.row_bias != nullptr) e.row_bias = g.row_bias + i;
-                             if (last && g.col_bias != nullptr) e.col_bias = g.col_bias + j;
-                             const ColumnRun<T> run{.first = 0,
-                                                    .count = std::min(NR, jc + nc - j),
-                                                    .c = g.c + i * g.c_row + j * g.c_col,
-                                                    .c_step = g.c_col};
-                             const T* b_panel = b.data + p * b.panel;
-                             if (pack_here) {
-                                 kernel.pack_b(kc, run.count, b_panel, g.b_row, g.b_col,
-                                               packed.data());
-                                 b_panel = packed.data();
-                             }
-                             multiply_panel<T>(kernel, std::min(MC, mb - ic), k,
-                                               a.data + ic / MR * a.panel, a.panel, b_panel,
-                                               {&run, 1}, g.c_row, e);
-                         }
-                     });
+        parallel_for(
+            ceil_div(mb, MC) * column_tasks, arithmetic_nanoseconds(multiply_adds),
+            [&](index_t task) {
+                const index_t ic = task / column_tasks * MC;
+                const index_t first = task % column_tasks * kTaskPanels;
+                const index_t end = std::min(first + kTaskPanels, b_panels);
+                const AlignedBuffer<T> packed(pack_here ? (end - first) * panel_step(kc) : 0);
+                if (pack_here) {
+                    kernel.pack_b(kc, std::min(end * NR, nc) - first * NR, b.data + first * b.panel,
+                                  g.b_row, g.b_col, panel_step(kc), packed.data());
+                }
+                for (index_t p = first; p < end; ++p) {
+                    const index_t i = ib + ic, j = jc + p * NR;
+                    Epilogue<T> e = epilogue;
+                    if (last && g.row_bias != nullptr) e.row_bias = g.row_bias + i;
+                    if (last && g.col_bias != nullptr) e.col_bias = g.col_bias + j;
+                    const ColumnRun<T> run{.first = 0,
+                                           .count = std::min(NR, jc + nc - j),
+                                           .c = g.c + i * g.c_row + j * g.c_col,
+                                           .c_step = g.c_col};
+                    const T* b_panel = pack_here ? packed.data() + (p - first) * panel_step(kc)
+                                                 : b.data + p * b.panel;
+                    multiply_panel<T>(kernel, std::min(MC, mb - ic), k, a.data + ic / MR * a.panel,
+                                      a.panel, b_panel, {&run, 1}, g.c_row, e);
+                }
+            });
     }
 
     const Gemm<T>& g;

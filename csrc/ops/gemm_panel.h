@@ -61,7 +61,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
 // The k-loop over a packed panel of A and one of B.
 template <typename T>
 KLoop packed_loop(const Kernels<T>& kernel, index_t kc) {
-    return {.cols = kc, .a_col = kernel.MR, .b_col = kernel.NR};
+    return {.steps = kc, .a_k = kernel.MR, .b_k = kernel.NR, .padded = true};
 }
 
 // What `multiply_adds` take on one core at a usual speed, for parallel_for.

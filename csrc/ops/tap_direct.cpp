@@ -9,7 +9,7 @@
 // The copy costs one pass over the input instead of one for each tap. What it does not do is merge
 // the end of one row with the beginning of the next: narrow images leave lanes empty.
 #include <algorithm>
-#include <numeric>
+#include <cstdlib>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
@@ -22,12 +22,6 @@ namespace {
 
 // Bytes of staged rows a task works on: they stay in L2 beside a block of A.
 constexpr index_t kStageBytes = index_t{128} << 10;
-
-// The taps of one column phase: cols of them, the first at stage column `begin`.
-struct PhaseTaps {
-    index_t first, period, cols;  // taps first, first + period, ... of a tap row
-    index_t begin, step;          // where they read: offset in a staged row, and to the next
-};
 
 // Where things lie in the staged rows of one task.
 struct Stage {
@@ -57,13 +51,21 @@ struct Stage {
     }
 };
 
+// Where step k = (c, tap) reads, for the first pixel of a row of pixels.
 template <typename T>
-PhaseTaps phase_taps(const TapGemm<T>& g, const Stage& stage, index_t first) {
+void find_offsets(const TapGemm<T>& g, const Stage& stage, index_t channels, index_t channel_step,
+                  index_t* offset) {
     const TapGrid& t = g.taps;
-    const index_t period = g.stride_w / std::gcd(g.stride_w, std::abs(t.w_step));
-    const index_t at = t.w + first * t.w_step - stage.first_w;
-    return {first, period, ceil_div(t.cols - first, period),
-            at % g.stride_w * stage.phase + at / g.stride_w, period * t.w_step / g.stride_w};
+    for (index_t c = 0; c < channels; ++c) {
+        for (index_t i = 0; i < t.rows; ++i) {
+            const index_t row = t.h + i * t.h_step - stage.min_tap_h;
+            for (index_t j = 0; j < t.cols; ++j) {
+                const index_t w = t.w + j * t.w_step - stage.first_w;
+                *offset++ = c * channel_step + row * stage.row + w % g.stride_w * stage.phase +
+                            w / g.stride_w;
+            }
+        }
+    }
 }
 
 // Copies what the pixel rows ph .. ph + count need of channels c .. c + channels of image n.
@@ -96,33 +98,6 @@ void fill(const TapGemm<T>& g, const Stage& stage, index_t n, index_t ph, index_
     }
 }
 
-// The k-loop over the staged rows for one phase of tap columns. Levels of length one are dropped, so
-// that the innermost loop is never the shortest.
-template <typename T>
-KLoop staged_loop(const Kernels<T>& kernel, const TapGemm<T>& g, const Stage& stage,
-                  const PhaseTaps& p, index_t channels, index_t channel_step) {
-    const index_t MR = kernel.MR;
-    KLoop k{.blocks = channels,
-            .rows = g.taps.rows,
-            .cols = p.cols,
-            .a_block = g.taps.count() * MR,
-            .a_row = g.taps.cols * MR,
-            .a_col = p.period * MR,
-            .b_block = channel_step,
-            .b_row = g.taps.h_step * stage.row,
-            .b_col = p.step};
-    for (int level = 0; level < 2 && k.cols == 1; ++level) {
-        k.cols = k.rows;
-        k.a_col = k.a_row;
-        k.b_col = k.b_row;
-        k.rows = k.blocks;
-        k.a_row = k.a_block;
-        k.b_row = k.b_block;
-        k.blocks = 1;
-    }
-    return k;
-}
-
 // Pixel rows ph .. ph + count of image n, rows m .. m + rows of A.
 template <typename T>
 void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, index_t block, index_t n, index_t ph,
@@ -131,33 +106,28 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, index_t block, inde
     const Stage stage(g, NR);
     const index_t channel_step = stage.rows(g, count) * stage.row;
     const AlignedBuffer<T> staged(std::min(block, g.C) * channel_step);
-    const index_t phases =
-        std::min(g.taps.cols, g.stride_w / std::gcd(g.stride_w, std::abs(g.taps.w_step)));
+    const AlignedBuffer<index_t> offset(std::min(block, g.C) * taps);
+    find_offsets(g, stage, std::min(block, g.C), channel_step, offset.data());
 
     for (index_t c = 0; c < g.C; c += block) {
         const index_t channels = std::min(block, g.C - c);
         fill(g, stage, n, ph, count, c, channels, staged.data());
+        const KLoop k{.steps = channels * taps, .a_k = MR, .b_offset = offset.data()};
         const T* a = g.a_panels + round_up(g.M, MR) * c * taps + m * channels * taps;
-        for (index_t p = 0; p < phases; ++p) {
-            const PhaseTaps columns = phase_taps(g, stage, p);
-            const KLoop k = staged_loop(kernel, g, stage, columns, channels, channel_step);
-            const bool last = c + channels >= g.C && p + 1 == phases;
-            Epilogue<T> epilogue{.accumulate = c > 0 || p > 0};
-            if (last && g.bias != nullptr) epilogue.row_bias = g.bias + m;
-            if (last) epilogue.activation = g.activation;
-            for (index_t row = 0; row < count; ++row) {
-                // From the topmost tap to tap row 0: with a negative step that is the lowest.
-                const index_t first_tap = row * g.stride_h + g.taps.h - stage.min_tap_h;
-                const T* b = staged.data() + first_tap * stage.row + columns.begin;
-                T* out = g.output + n * g.output_image + m * g.output_m + (ph + row) * g.output_h;
-                for (index_t pw = 0; pw < g.PW; pw += NR) {
-                    const ColumnRun<T> run{.first = 0,
-                                           .count = std::min(NR, g.PW - pw),
-                                           .c = out + pw * g.output_w,
-                                           .c_step = g.output_w};
-                    multiply_panel<T>(kernel, rows, k, a + p * MR, MR * channels * taps, b + pw,
-                                      {&run, 1}, g.output_m, epilogue);
-                }
+        const bool last = c + channels >= g.C;
+        Epilogue<T> epilogue{.accumulate = c > 0};
+        if (last && g.bias != nullptr) epilogue.row_bias = g.bias + m;
+        if (last) epilogue.activation = g.activation;
+        for (index_t row = 0; row < count; ++row) {
+            const T* b = staged.data() + row * g.stride_h * stage.row;
+            T* out = g.output + n * g.output_image + m * g.output_m + (ph + row) * g.output_h;
+            for (index_t pw = 0; pw < g.PW; pw += NR) {
+                const ColumnRun<T> run{.first = 0,
+                                       .count = std::min(NR, g.PW - pw),
+                                       .c = out + pw * g.output_w,
+                                       .c_step = g.output_w};
+                multiply_panel<T>(kernel, rows, k, a, MR * k.steps, b + pw, {&run, 1}, g.output_m,
+                                  epilogue);
             }
         }
     }
