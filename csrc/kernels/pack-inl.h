@@ -38,9 +38,16 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
 template <typename T, int R>
 void pack_panels_copied(index_t panel_count, index_t kc, const T* in, index_t k_step,
                         index_t panel_step, T* panels) {
-    for (index_t k = 0; k < kc; ++k, in += k_step)
-        for (index_t p = 0; p < panel_count; ++p)
-            for (int i = 0; i < R; ++i) panels[p * panel_step + k * R + i] = in[p * R + i];
+    constexpr index_t L = Vec<T>::lanes;
+    for (index_t k = 0; k < kc; ++k, in += k_step) {
+        for (index_t p = 0; p < panel_count; ++p) {
+            const T* from = in + p * R;
+            T* to = panels + p * panel_step + k * R;
+            index_t i = 0;
+            for (; i + L <= R; i += L) Vec<T>::load(from + i).store(to + i);
+            for (; i < R; ++i) to[i] = from[i];
+        }
+    }
 }
 
 template <typename T, int R>

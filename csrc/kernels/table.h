@@ -27,8 +27,8 @@ struct KLoop {
     index_t a_step = 1;  // between the MR values of A that one step needs; 1 with b_offset
     index_t b_k = 0;
     const index_t* b_offset = nullptr;
-    // NR values of B may be read at every step even where fewer are needed, and a_step is 1: true of
-    // packed panels, and of B with offsets.
+    // MR values of A and NR of B may be read at every step even where fewer are needed, and a_step is
+    // 1: true of packed panels. Implied by b_offset.
     bool padded = false;
 };
 

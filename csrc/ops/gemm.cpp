@@ -130,7 +130,7 @@ class BlockedGemm {
                       .a_k = a.k,
                       .a_step = a.step,
                       .b_k = pack_here ? NR : b.k,
-                      .padded = b_packed && a.step == 1};
+                      .padded = pack_a && b_packed};
         const bool last = pc + kc >= g.K;
         Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
         if (last) epilogue.activation = g.activation;
