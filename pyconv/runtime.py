@@ -94,7 +94,7 @@ def register_threadpoolctl() -> None:
     ImportError
         threadpoolctl is not installed.
     """
-    import threadpoolctl  # noqa: PLC0415 (optional)
+    import threadpoolctl  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
 
     class PyconvController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = "pyconv"

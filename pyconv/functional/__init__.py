@@ -9,8 +9,6 @@ there are several, in ``f_backward_input`` and so on.
 """
 
 from pyconv.functional.activation import (
-    dropout,
-    dropout_backward,
     leaky_relu,
     leaky_relu_backward,
     log_softmax,
@@ -24,8 +22,15 @@ from pyconv.functional.activation import (
     tanh,
     tanh_backward,
 )
+from pyconv.functional.adaptive_pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+)
 from pyconv.functional.conv import (
-    col2im,
     conv2d,
     conv2d_backward_bias,
     conv2d_backward_input,
@@ -33,8 +38,8 @@ from pyconv.functional.conv import (
     conv_transpose2d,
     conv_transpose2d_backward_input,
     conv_transpose2d_backward_weight,
-    im2col,
 )
+from pyconv.functional.dropout import dropout, dropout_backward
 from pyconv.functional.gemm import (
     gemm,
     linear,
@@ -42,6 +47,7 @@ from pyconv.functional.gemm import (
     linear_backward_input,
     linear_backward_weight,
 )
+from pyconv.functional.im2col import col2im, im2col
 from pyconv.functional.loss import (
     cross_entropy,
     cross_entropy_backward,
@@ -52,14 +58,8 @@ from pyconv.functional.loss import (
 )
 from pyconv.functional.norm import batch_norm, batch_norm_backward, batch_norm_statistics
 from pyconv.functional.pooling import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_backward,
-    adaptive_max_pool2d,
     avg_pool2d,
     avg_pool2d_backward,
-    global_avg_pool2d,
-    global_avg_pool2d_backward,
-    global_max_pool2d,
     max_pool2d,
     max_pool2d_backward,
 )

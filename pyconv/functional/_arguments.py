@@ -17,6 +17,8 @@ Pair = tuple[int, int]
 Shape4 = tuple[int, int, int, int]
 
 IntOrPair = int | Sequence[int]
+ConvOptions = tuple[Pair, tuple[Pair, Pair] | None, Pair, int]  # stride, padding, dilation, groups
+
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 
 
@@ -121,3 +123,28 @@ def text(function: str, name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{function}: {name} is not a str, got {value!r}; expected a name")
     return value
+
+
+def require_float(function: str, name: str, array: object) -> None:
+    """Raise unless `array` is a plain float32 or float64 array."""
+    if not isinstance(array, np.ndarray):
+        got = type(array).__name__
+        raise TypeError(f"{function}: {name} is not an array, got {got}; expected numpy.ndarray")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{function}: {name} is a masked array; expected numpy.ndarray")
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{function}: {name} has dtype {array.dtype.str}; expected native float32 or float64"
+        )
+
+
+def conv_options(
+    function: str, stride: object, padding_: object, dilation: object, groups: object
+) -> ConvOptions:
+    """Return what convolutions take behind their tensors."""
+    return (
+        pair(function, "stride", stride),
+        padding(function, padding_),
+        pair(function, "dilation", dilation),
+        integer(function, "groups", groups),
+    )

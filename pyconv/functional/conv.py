@@ -1,34 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Convolution and transposed convolution, their gradients, and the im2col matrix."""
+"""Convolution and transposed convolution, and their gradients."""
 
 from pyconv import _core
 from pyconv.functional._arguments import (
     Array,
     IntOrPair,
     Padding,
-    Pair,
-    integer,
+    conv_options,
     pair,
     shape4,
     text,
     text_or_none,
 )
-from pyconv.functional._arguments import (
-    padding as padding_form,
-)
-
-_Options = tuple[Pair, tuple[Pair, Pair] | None, Pair, int]
-
-
-def _options(
-    function: str, stride: object, padding: object, dilation: object, groups: object
-) -> _Options:
-    return (
-        pair(function, "stride", stride),
-        padding_form(function, padding),
-        pair(function, "dilation", dilation),
-        integer(function, "groups", groups),
-    )
 
 
 def conv2d(
@@ -100,7 +83,7 @@ def conv2d(
         input,
         weight,
         bias,
-        _options("conv2d", stride, padding, dilation, groups),
+        conv_options("conv2d", stride, padding, dilation, groups),
         text_or_none("conv2d", "activation", activation),
         text("conv2d", "algorithm", algorithm),
         out,
@@ -154,7 +137,7 @@ def conv2d_backward_input(
         grad_output,
         weight,
         shape4(function, "input_shape", input_shape),
-        _options(function, stride, padding, dilation, groups),
+        conv_options(function, stride, padding, dilation, groups),
         text(function, "algorithm", algorithm),
         out,
     )
@@ -205,7 +188,7 @@ def conv2d_backward_weight(
         grad_output,
         input,
         shape4(function, "weight_shape", weight_shape),
-        _options(function, stride, padding, dilation, groups),
+        conv_options(function, stride, padding, dilation, groups),
         text(function, "algorithm", algorithm),
         out,
     )
@@ -302,7 +285,7 @@ def conv_transpose2d(
         input,
         weight,
         bias,
-        _options(function, stride, padding, dilation, groups),
+        conv_options(function, stride, padding, dilation, groups),
         pair(function, "output_padding", output_padding),
         text_or_none(function, "activation", activation),
         text(function, "algorithm", algorithm),
@@ -353,7 +336,7 @@ def conv_transpose2d_backward_input(
     return _core.conv_transpose2d_backward_input(
         grad_output,
         weight,
-        _options(function, stride, padding, dilation, groups),
+        conv_options(function, stride, padding, dilation, groups),
         pair(function, "output_padding", output_padding),
         text(function, "algorithm", algorithm),
         out,
@@ -406,103 +389,8 @@ def conv_transpose2d_backward_weight(
         grad_output,
         input,
         shape4(function, "weight_shape", weight_shape),
-        _options(function, stride, padding, dilation, groups),
+        conv_options(function, stride, padding, dilation, groups),
         pair(function, "output_padding", output_padding),
         text(function, "algorithm", algorithm),
-        out,
-    )
-
-
-def im2col(
-    input: Array,
-    kernel_size: IntOrPair,
-    *,
-    stride: IntOrPair = 1,
-    padding: Padding = 0,
-    dilation: IntOrPair = 1,
-    out: Array | None = None,
-) -> Array:
-    """Lay out the patches of each image as the columns of a matrix.
-
-    Parameters
-    ----------
-    input : ndarray, shape (N, C, H, W)
-        float32 or float64.
-    kernel_size : int or (int, int)
-    stride, padding, dilation
-        As in `conv2d`.
-    out : ndarray, shape (N, C * KH * KW, OH * OW), optional
-
-    Returns
-    -------
-    ndarray, shape (N, C * KH * KW, OH * OW)
-
-    Notes
-    -----
-    For stride 1, padding 0, with ``c, kh, kw = np.unravel_index(k, (C, KH, KW))``::
-
-        columns[n, k, oh * OW + ow] = input[n, c, oh + kh, ow + kw]
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pyconv import functional as F
-    >>> F.im2col(np.arange(9.0).reshape(1, 1, 3, 3), 2)[0]
-    array([[0., 1., 3., 4.],
-           [1., 2., 4., 5.],
-           [3., 4., 6., 7.],
-           [4., 5., 7., 8.]])
-    """
-    return _core.im2col(
-        input,
-        pair("im2col", "kernel_size", kernel_size),
-        _options("im2col", stride, padding, dilation, 1),
-        out,
-    )
-
-
-def col2im(
-    columns: Array,
-    input_shape: tuple[int, ...],
-    kernel_size: IntOrPair,
-    *,
-    stride: IntOrPair = 1,
-    padding: Padding = 0,
-    dilation: IntOrPair = 1,
-    out: Array | None = None,
-) -> Array:
-    """Add each element of an im2col matrix to the pixel it came from: the adjoint of `im2col`.
-
-    Parameters
-    ----------
-    columns : ndarray, shape (N, C * KH * KW, OH * OW)
-        float32 or float64.
-    input_shape : (N, C, H, W)
-    kernel_size, stride, padding, dilation
-        As in `im2col`.
-    out : ndarray, shape (N, C, H, W), optional
-
-    Returns
-    -------
-    ndarray, shape (N, C, H, W)
-
-    Notes
-    -----
-    ``np.vdot(im2col(x, k), g) == np.vdot(x, col2im(g, x.shape, k))``
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pyconv import functional as F
-    >>> F.col2im(np.ones((1, 4, 4)), (1, 1, 3, 3), 2)
-    array([[[[1., 2., 1.],
-             [2., 4., 2.],
-             [1., 2., 1.]]]])
-    """
-    return _core.col2im(
-        columns,
-        shape4("col2im", "input_shape", input_shape),
-        pair("col2im", "kernel_size", kernel_size),
-        _options("col2im", stride, padding, dilation, 1),
         out,
     )

@@ -6,15 +6,15 @@ These are a few passes over an (N, K) array; NumPy does them well enough, on top
 
 import numpy as np
 
-from pyconv.functional._arguments import Array, integer, number
-from pyconv.functional.activation import _require_float, log_softmax
+from pyconv.functional._arguments import Array, integer, number, require_float
+from pyconv.functional.activation import log_softmax
 
 
 def _classes(
     function: str, logits: Array, target: Array, ignore_index: int | None = None
 ) -> tuple[Array, Array]:
     """Check logits (N, K, ...) and target (N, ...); return logits (rows, K) and target (rows,)."""
-    _require_float(function, "logits", logits)
+    require_float(function, "logits", logits)
     if logits.ndim < 2:
         raise ValueError(
             f"{function}: logits has shape {logits.shape}; expected at least two axes, (N, K, ...)"
@@ -65,7 +65,7 @@ def _smoothed(
         )
     if weight is None:
         weight = np.ones(classes, rows.dtype)
-    _require_float(function, "weight", weight)
+    require_float(function, "weight", weight)
     if weight.dtype != rows.dtype:
         raise TypeError(f"{function}: weight is {weight.dtype} but logits is {rows.dtype}")
     if weight.shape != (classes,):
@@ -259,8 +259,8 @@ def multiclass_hinge_backward(logits: Array, target: Array, *, margin: float = 1
 
 
 def _difference(function: str, input: Array, target: Array) -> Array:
-    _require_float(function, "input", input)
-    _require_float(function, "target", target)
+    require_float(function, "input", input)
+    require_float(function, "target", target)
     if input.shape != target.shape:
         raise ValueError(f"{function}: target has shape {target.shape}; expected {input.shape}")
     if input.dtype != target.dtype:
