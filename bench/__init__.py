@@ -9,3 +9,11 @@
 `workloads` says what is computed, `subjects` who computes it, `verify` whether the answer is right,
 `timing` how long it took, `machine` on what, and `report` prints, saves and plots the result.
 """
+
+import sys
+from pathlib import Path
+
+# Benchmarks run against the installed package: ``python -m`` puts the checkout first on the path,
+# where pyconv/ has no compiled extension beside it.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _CHECKOUT]
