@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Products of a few vectors with the rows of a matrix: gemm where one side is a handful. Included
-// once per ISA.
+// Products of a matrix with a few vectors: gemm where one side is a handful. Included once per ISA.
 //
 // With so few rows a register tile of the gemm kernel would stand mostly empty, and packing would
 // read the matrix once more than the work does. Here each vector of the sum is k-contiguous in both
@@ -71,6 +70,40 @@ void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* r
     index_t r = 0;
     for (; r + kRows <= R; r += kRows) block(r, Constant<kRows>());
     for (; r < R; ++r) block(r, Constant<1>());
+}
+
+// sums[m, j] = sum over k of a[m, k] * b[k, j], k after k, for a few rows m: b is read once, in the
+// order in which it lies, kRows of its rows at a time.
+template <typename T>
+void add_scaled_rows(index_t M, index_t K, index_t cols, const T* a, index_t a_row, index_t a_col,
+                     const T* b, index_t b_row, T* sums, index_t sums_row) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    const auto rows = [&](index_t k, auto count) {
+        constexpr int kCount = decltype(count)::value;
+        for (index_t m = 0; m < M; ++m) {
+            V factor[kCount];
+            for (int i = 0; i < kCount; ++i)
+                factor[i] = V::broadcast(a[m * a_row + (k + i) * a_col]);
+            const T* from = b + k * b_row;
+            T* to = sums + m * sums_row;
+            const auto add = [&](V sum, auto load) {
+                for (int i = 0; i < kCount; ++i) sum = fma(factor[i], load(from + i * b_row), sum);
+                return sum;
+            };
+            index_t j = 0;
+            for (; j + L <= cols; j += L, from += L, to += L)
+                add(k == 0 ? V::zero() : V::load(to), V::load).store(to);
+            if (j == cols) continue;
+            const auto mask = V::first_lanes(cols - j);
+            const auto load = [mask](const T* p) { return V::load_masked(p, mask); };
+            add(k == 0 ? V::zero() : load(to), load).store_part(to, cols - j);
+        }
+    };
+    constexpr int kRows = 8;
+    index_t k = 0;
+    for (; k + kRows <= K; k += kRows) rows(k, Constant<kRows>());
+    for (; k < K; ++k) rows(k, Constant<1>());
 }
 
 }  // namespace pyconv::PYCONV_ISA

@@ -33,6 +33,7 @@ inline constexpr Kernels<T> kTable = {
     .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,
     .merge_tile = merge_tile<T, kNR<T>>,
     .dot = dot<T>,
+    .add_scaled_rows = add_scaled_rows<T>,
     .pack_a = pack_a<T, PYCONV_MR>,
     .pack_b = pack_b<T, kNR<T>>,
     .pack_pixels = pack_pixels<T, kNR<T>>,

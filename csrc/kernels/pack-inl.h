@@ -33,33 +33,29 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
     return k;
 }
 
-// Whole panels from rows that lie side by side at each k: k by k over all of them, so that memory is
-// read in the order in which it lies.
+// Panels from rows that lie side by side at each k: k by k over all of them, so that memory is read in
+// the order in which it lies.
 template <typename T, int R>
-void pack_panels_copied(index_t panel_count, index_t kc, const T* in, index_t k_step,
-                        index_t panel_step, T* panels) {
-    constexpr index_t L = Vec<T>::lanes;
+void pack_panels_copied(index_t rows, index_t kc, const T* in, index_t k_step, index_t panel_step,
+                        T* panels) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes, kWhole = R / L * L;
     for (index_t k = 0; k < kc; ++k, in += k_step) {
-        for (index_t p = 0; p < panel_count; ++p) {
-            const T* from = in + p * R;
-            T* to = panels + p * panel_step + k * R;
-            index_t i = 0;
-            for (; i + L <= R; i += L) Vec<T>::load(from + i).store(to + i);
-            for (; i < R; ++i) to[i] = from[i];
+        const T* from = in;
+        T* to = panels + k * R;
+        index_t left = rows;
+        for (; left >= R; left -= R, from += R, to += panel_step) {
+            for (index_t i = 0; i < kWhole; i += L) V::load(from + i).store(to + i);
+            for (index_t i = kWhole; i < R; ++i) to[i] = from[i];
         }
+        for (index_t i = 0; left > 0 && i < R; ++i) to[i] = i < left ? from[i] : T(0);
     }
 }
 
 template <typename T, int R>
 void pack_panels(index_t rows, index_t kc, const T* in, index_t row_step, index_t k_step,
                  index_t panel_step, T* panels) {
-    if (row_step == 1) {
-        const index_t whole = rows / R;
-        pack_panels_copied<T, R>(whole, kc, in, k_step, panel_step, panels);
-        rows -= whole * R;
-        in += whole * R;
-        panels += whole * panel_step;
-    }
+    if (row_step == 1) return pack_panels_copied<T, R>(rows, kc, in, k_step, panel_step, panels);
     for (; rows > 0; rows -= R, in += R * row_step, panels += panel_step) {
         const index_t valid = rows < R ? rows : R;
         index_t k = 0;

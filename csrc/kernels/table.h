@@ -60,6 +60,8 @@ struct PixelRun {
       const Epilogue<T>& e)                                                                        \
     X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
       index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \
+    X(add_scaled_rows, void, index_t M, index_t K, index_t cols, const T* a, index_t a_row,        \
+      index_t a_col, const T* b, index_t b_row, T* sums, index_t sums_row)                         \
     X(pack_a, void, index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,        \
       index_t panel_step, T* panels)                                                               \
     X(pack_b, void, index_t kc, index_t cols, const T* b, index_t k_step, index_t col_step,        \

@@ -34,8 +34,9 @@ constexpr index_t kTaskPanels = 8;
 constexpr index_t kMaxRowBlocks = 16;
 // An operand is packed if at least this many panels of the other pass over it.
 constexpr index_t kPackPasses = 5;
-// Rows of a matrix that one task of a matrix-vector product takes.
+// Rows, or columns, of a matrix that one task of a matrix-vector product takes.
 constexpr index_t kDotRows = 64;
+constexpr index_t kRowColumns = 1024;
 
 // What packing `values` takes on one core: reading and writing them at ~10 GB/s.
 double packing_nanoseconds(index_t values) { return static_cast<double>(values) * 0.5; }
@@ -194,6 +195,34 @@ void gemm_by_dot(const Gemm<T>& g) {
     });
 }
 
+// M < MR rows of A against a B that lies by rows: nothing to gain from packing what is used so little.
+template <typename T>
+void gemm_by_rows(const Gemm<T>& g) {
+    const Kernels<T>& kernel = kernels<T>();
+    const index_t KC = even_block(g.K, kernel.KC, 1);
+    const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
+    parallel_for(ceil_div(g.N, kRowColumns), multiply_adds / 5, [&](index_t task) {
+        const index_t j = task * kRowColumns, cols = std::min(kRowColumns, g.N - j);
+        const AlignedBuffer<T> sums(g.M * cols);
+        // Blocks of k as in BlockedGemm: the same sums in the same order, and the same bits.
+        for (index_t k = 0; k < g.K; k += KC) {
+            const bool last = k + KC >= g.K;
+            kernel.add_scaled_rows(g.M, std::min(KC, g.K - k), cols, g.a + k * g.a_col, g.a_row,
+                                   g.a_col, g.b + k * g.b_row + j, g.b_row, sums.data(), cols);
+            for (index_t m = 0; m < g.M; ++m) {
+                Epilogue<T> e{.alpha = g.alpha, .accumulate = k > 0 || g.beta != 0};
+                if (last) {
+                    e.row_bias = g.row_bias != nullptr ? g.row_bias + m : nullptr;
+                    e.col_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr;
+                    e.activation = g.activation;
+                }
+                kernel.merge_tile(1, cols, sums.data() + m * cols, g.c + m * g.c_row + j * g.c_col,
+                                  0, g.c_col, e);
+            }
+        }
+    });
+}
+
 }  // namespace
 
 template <typename T>
@@ -210,6 +239,7 @@ void gemm(const Gemm<T>& g) {
     }
 
     if (g.a_col == 1 && g.b_row == 1 && g.N <= kMaxDotVectors) return gemm_by_dot(g);
+    if (g.b_col == 1 && g.M < kernel.MR && g.N >= kernel.NR && g.K > 0) return gemm_by_rows(g);
     // Few rows against a matrix that lies by columns: turned round, the matrix is the operand that
     // need not be packed.
     if (g.M <= kernel.NR && g.M < g.N && g.b_row == 1 && g.b_col != 1)
