@@ -9,7 +9,6 @@
 
 namespace pyconv {
 
-// Ordered: a later one is preferred when the machine runs it.
 enum class Isa {
     Generic,   // the compiler's baseline: SSE2 on x86-64
     Avx2Wide,  // the Avx512 templates, 512 bits wide, lowered to AVX2 + FMA. For tests only: an
@@ -21,7 +20,8 @@ enum class Isa {
 
 const char* isa_name(Isa isa);
 
-// Compiled into this build and supported by both the processor and the operating system.
+// Compiled into this build and supported by both the processor and the operating system; the fastest
+// one last.
 const std::vector<Isa>& available_isas();
 
 // The one whose kernels run: the best available, or the one that PYCONV_ISA or set_isa() chose.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ops/conv2d.h"
-
 #include "bindings/module.h"
 #include "bindings/options.h"
+#include "ops/conv.h"
 #include "ops/im2col.h"
 
 namespace pyconv::bindings {
@@ -16,18 +15,17 @@ constexpr const char* kOutputAxes = "four: (N, OC, OH, OW)";
 // What all convolutions take behind their tensors: stride, padding, dilation, groups.
 using Options = std::tuple<Pair, PaddingOption, Pair, index_t>;
 
-Conv2dShape make_shape(const char* function, const Shape4& input, const Shape4& weight,
-                       const Options& options) {
+ConvShape make_shape(const char* function, const Shape4& input, const Shape4& weight,
+                     const Options& options) {
     const auto& [stride, padding, dilation, groups] = options;
-    return Conv2dShape::make(function, input, weight, stride, to_padding(padding), dilation,
-                             groups);
+    return ConvShape::make(function, input, weight, stride, to_padding(padding), dilation, groups);
 }
 
-Conv2dShape make_transposed_shape(const char* function, const Shape4& input, const Shape4& weight,
-                                  const Options& options, Pair output_padding) {
+ConvShape make_transposed_shape(const char* function, const Shape4& input, const Shape4& weight,
+                                const Options& options, Pair output_padding) {
     const auto& [stride, padding, dilation, groups] = options;
-    return Conv2dShape::make_transposed(function, input, weight, stride, to_padding(padding),
-                                        output_padding, dilation, groups);
+    return ConvShape::make_transposed(function, input, weight, stride, to_padding(padding),
+                                      output_padding, dilation, groups);
 }
 
 py::array conv2d(const py::object& input, const py::object& weight, const py::object& bias,
@@ -45,19 +43,19 @@ py::array conv2d(const py::object& input, const py::object& weight, const py::ob
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "input");
         const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
         const Activation act = to_activation(function, activation);
-        const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+        const ConvAlgorithm alg = to_algorithm(function, algorithm);
         py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
                                            {&x.given(), &w.given(), b.given()});
         T* y = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv2d<T>(s, x.data(), w.data(), b.data(), act, alg, y);
+        pyconv::conv<T>(s, x.data(), w.data(), b.data(), act, alg, y);
         return result;
     });
 }
 
 // The convolution whose input gradient is wanted, with its arrays, once its shape is known.
 template <typename T>
-py::array input_gradient(const char* function, const Conv2dShape& s, const char* first_name,
+py::array input_gradient(const char* function, const ConvShape& s, const char* first_name,
                          const py::object& first, const py::object& weight, const py::object& bias,
                          const std::optional<std::string>& activation, const std::string& algorithm,
                          const py::object& out) {
@@ -66,12 +64,12 @@ py::array input_gradient(const char* function, const Conv2dShape& s, const char*
         input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), first_name);
     const OptionalInput<T> b(function, "bias", bias, {s.C}, first_name);
     const Activation act = to_activation(function, activation);
-    const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+    const ConvAlgorithm alg = to_algorithm(function, algorithm);
     py::array result = output_array<T>(function, out, as_shape(s.input_shape()),
                                        {&g.given(), &w.given(), b.given()});
     T* grad_input = data_of<T>(result);
     const WithoutGil nogil;
-    pyconv::conv2d_backward_input<T>(s, g.data(), w.data(), b.data(), act, alg, grad_input);
+    pyconv::conv_backward_input<T>(s, g.data(), w.data(), b.data(), act, alg, grad_input);
     return result;
 }
 
@@ -106,19 +104,19 @@ py::array conv_transpose2d(const py::object& input, const py::object& weight,
 }
 
 template <typename T>
-py::array weight_gradient(const char* function, const Conv2dShape& s, const char* output_name,
+py::array weight_gradient(const char* function, const ConvShape& s, const char* output_name,
                           const py::object& grad_output, const char* input_name,
                           const py::object& input, const std::string& algorithm,
                           const py::object& out) {
     const auto g = input_array<T>(function, output_name, grad_output, as_shape(s.output_shape()));
     const auto x =
         input_array<T>(function, input_name, input, as_shape(s.input_shape()), output_name);
-    const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+    const ConvAlgorithm alg = to_algorithm(function, algorithm);
     py::array result =
         output_array<T>(function, out, as_shape(s.weight_shape()), {&g.given(), &x.given()});
     T* grad_weight = data_of<T>(result);
     const WithoutGil nogil;
-    pyconv::conv2d_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
+    pyconv::conv_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
     return result;
 }
 
@@ -193,12 +191,12 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
             input_array<T>(function, "grad_output", grad_output, as_shape(s.input_shape()));
         const auto w =
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "grad_output");
-        const Conv2dAlgorithm alg = to_algorithm(function, algorithm);
+        const ConvAlgorithm alg = to_algorithm(function, algorithm);
         py::array result =
             output_array<T>(function, out, as_shape(s.output_shape()), {&g.given(), &w.given()});
         T* grad_input = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv2d<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
+        pyconv::conv<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
         return result;
     });
 }
@@ -213,19 +211,19 @@ py::array conv2d_backward_bias(const py::object& grad_output, const py::object& 
         py::array result = output_array<T>(function, out, {shape[1]}, {&g.given()});
         T* grad_bias = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv2d_backward_bias<T>(shape, g.data(), grad_bias);
+        pyconv::conv_backward_bias<T>(shape, g.data(), grad_bias);
         return result;
     });
 }
 
 // im2col has no filters: a shape with one group and one output channel stands for it.
-Conv2dShape columns_shape(const char* function, const Shape4& input, Pair kernel_size,
-                          const Options& o) {
+ConvShape columns_shape(const char* function, const Shape4& input, Pair kernel_size,
+                        const Options& o) {
     check_pair(function, "kernel_size", kernel_size, 1);
     return make_shape(function, input, {1, input[1], kernel_size[0], kernel_size[1]}, o);
 }
 
-Shape columns_of(const char* function, const Conv2dShape& s) {
+Shape columns_of(const char* function, const ConvShape& s) {
     const index_t rows =
         checked_mul(function, "kernel_size", checked_mul(function, "kernel_size", s.C, s.KH), s.KW);
     checked_elements(function, "columns", {s.N, rows, s.OH, s.OW});

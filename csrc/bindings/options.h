@@ -6,7 +6,7 @@
 
 #include "bindings/arrays.h"
 #include "kernels/table.h"
-#include "ops/conv2d.h"
+#include "ops/conv.h"
 
 namespace pyconv::bindings {
 
@@ -26,13 +26,13 @@ inline Activation to_activation(const char* function, const std::optional<std::s
     return Activation::Relu;
 }
 
-inline Conv2dAlgorithm to_algorithm(const char* function, const std::string& name) {
-    if (name == "auto") return Conv2dAlgorithm::Auto;
-    if (name == "im2col") return Conv2dAlgorithm::Im2col;
-    if (name == "direct") return Conv2dAlgorithm::Direct;
+inline ConvAlgorithm to_algorithm(const char* function, const std::string& name) {
+    if (name == "auto") return ConvAlgorithm::Auto;
+    if (name == "im2col") return ConvAlgorithm::Im2col;
+    if (name == "direct") return ConvAlgorithm::Direct;
     check(name == "implicit_gemm", function, ": algorithm is unknown, got '", name,
           "'; expected 'auto', 'im2col', 'implicit_gemm' or 'direct'");
-    return Conv2dAlgorithm::ImplicitGemm;
+    return ConvAlgorithm::ImplicitGemm;
 }
 
 inline Shape as_shape(const Shape4& shape) { return {shape.begin(), shape.end()}; }

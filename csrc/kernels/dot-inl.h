@@ -29,10 +29,10 @@ void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row
         }
     };
     index_t k = 0;
-    for (; k + L <= K; k += L) step(k, V::load);
+    for (; k + L <= K; k += L) step(k, [](const T* p) { return V::load(p); });
     if (k < K) {
-        const auto mask = V::first_lanes(K - k);
-        step(k, [mask](const T* p) { return V::load_masked(p, mask); });
+        const auto rest = V::lanes_before(K - k);
+        step(k, [rest](const T* p) { return V::load_lanes(p, rest); });
     }
     for (int q = 0; q < Q; ++q)
         for (int r = 0; r < R; ++r) sums[q * R + r] = reduce_add(acc[q][r]);
@@ -95,8 +95,8 @@ void add_scaled_rows(index_t M, index_t K, index_t cols, const T* a, index_t a_r
             for (; j + L <= cols; j += L, from += L, to += L)
                 add(k == 0 ? V::zero() : V::load(to), V::load).store(to);
             if (j == cols) continue;
-            const auto mask = V::first_lanes(cols - j);
-            const auto load = [mask](const T* p) { return V::load_masked(p, mask); };
+            const auto rest = V::lanes_before(cols - j);
+            const auto load = [rest](const T* p) { return V::load_lanes(p, rest); };
             add(k == 0 ? V::zero() : load(to), load).store_part(to, cols - j);
         }
     };

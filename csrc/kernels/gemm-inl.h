@@ -33,11 +33,11 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     index_t a_row[MR];
     for (index_t i = 0; i < MR; ++i)
         a_row[i] = kWalk != Walk::Strided ? i : (kWhole || i < rows ? i : 0) * k.a_step;
-    typename V::Mask mask;
-    if constexpr (!kWhole) mask = V::first_lanes(last);
+    typename V::Lanes last_lanes;
+    if constexpr (!kWhole) last_lanes = V::lanes_before(last);
     const auto load = [&](const T* p, int j, bool whole) {
         if constexpr (!kWhole)
-            if (!whole && j == NV - 1) return V::load_masked(p + j * L, mask);
+            if (!whole && j == NV - 1) return V::load_lanes(p + j * L, last_lanes);
         return V::load(p + j * L);
     };
 
@@ -128,14 +128,28 @@ void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T
     }
 }
 
-// The epilogue for mr x nr values of a tile that gemm left in scratch (NR values a row), for a C
-// whose columns do not lie side by side: c_step is the step between them.
-template <typename T, int NR>
-void merge_tile(index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_t c_step,
-                const Epilogue<T>& e) {
-    for (index_t i = 0; i < mr; ++i, tile += NR, c += ldc) {
+// The epilogue for mr x nr values of a tile that gemm left in scratch, tile_row values a row; c_step is
+// the step between columns of C.
+template <typename T>
+void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, index_t ldc,
+                index_t c_step, const Epilogue<T>& e) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    for (index_t i = 0; i < mr; ++i, tile += tile_row, c += ldc) {
         const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
-        for (index_t j = 0; j < nr; ++j) {
+        index_t j = 0;
+        for (; c_step == 1 && j < nr; j += L) {
+            const index_t count = nr - j;
+            const auto lanes = V::lanes_before(count);
+            V x = V::load_lanes(tile + j, lanes);
+            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
+            if (e.accumulate) x = x + V::load_lanes(c + j, lanes);
+            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
+            if (e.col_bias != nullptr) x = x + V::load_lanes(e.col_bias + j, lanes);
+            if (e.activation == Activation::Relu) x = relu_of(x);
+            x.store_part(c + j, count < L ? count : L);
+        }
+        for (; j < nr; ++j) {
             T x = e.alpha == 1 ? tile[j] : e.alpha * tile[j];
             if (e.accumulate) x += c[j * c_step];
             if (e.row_bias != nullptr) x += row_bias;
@@ -146,6 +160,21 @@ void merge_tile(index_t mr, index_t nr, const T* tile, T* c, index_t ldc, index_
     }
 }
 
+// out[i * ways + q] = in[q * in_step + i] for i < count, q < ways.
+template <typename T>
+void interleave(index_t count, index_t ways, const T* in, index_t in_step, T* out) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    index_t i = 0;
+    for (; ways == 2 && i + L <= count; i += L) {
+        const V a = V::load(in + i), b = V::load(in + in_step + i);
+        interleaved_low(a, b).store(out + 2 * i);
+        interleaved_high(a, b).store(out + 2 * i + L);
+    }
+    for (; i < count; ++i)
+        for (index_t q = 0; q < ways; ++q) out[i * ways + q] = in[q * in_step + i];
+}
+
 // The ceiling of the loop above: its multiply-adds without its loads, in as many accumulators.
 // Returns the number of operations (two a multiply-add); `result` takes what was computed, NR
 // values, so that the compiler can not leave it out.
@@ -153,11 +182,14 @@ template <typename T, int kAccumulators>
 double fma_peak(index_t steps, T* result) {
     using V = Vec<T>;
     V acc[kAccumulators];
+#pragma GCC unroll 32
     for (int i = 0; i < kAccumulators; ++i) acc[i] = V::broadcast(static_cast<T>(i));
     const V factor = V::broadcast(T(0.5)), summand = V::broadcast(T(1));
     for (index_t step = 0; step < steps; ++step)
+#pragma GCC unroll 32
         for (int i = 0; i < kAccumulators; ++i) acc[i] = fma(acc[i], factor, summand);
     V sum = V::zero();
+#pragma GCC unroll 32
     for (int i = 0; i < kAccumulators; ++i) sum = sum + acc[i];
     sum.store(result);
     return 2.0 * kAccumulators * static_cast<double>(V::lanes) * static_cast<double>(steps);

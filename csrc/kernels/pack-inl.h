@@ -22,11 +22,13 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
     for (; k + L < kc; k += L) {
         for (index_t r0 = kLastGroup; r0 >= 0; r0 -= L) {
             Vec<T> block[L];
+#pragma GCC unroll 16
             for (index_t i = 0; i < L; ++i) {
                 block[i] =
                     r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k) : Vec<T>::zero();
             }
             transpose<T>(block);
+#pragma GCC unroll 16
             for (index_t i = 0; i < L; ++i) block[i].store(panel + (k + i) * R + r0);
         }
     }
@@ -79,6 +81,51 @@ void pack_b(index_t kc, index_t cols, const T* b, index_t k_step, index_t col_st
     pack_panels<T, NR>(cols, kc, b, col_step, k_step, panel_step, panels);
 }
 
+// pack_pixels for pixels `kStep` apart in at most kFewRuns runs. Each vector of the panel is put together
+// from the parts of runs within it, in the order in which they lie in the image: kStep registers hold
+// every pixel of the stretch, of which the wanted ones are then kept.
+inline constexpr index_t kFewRuns = 8;
+template <typename T, int NR, int kStep>
+void pack_runs(index_t planes, index_t plane_step, const T* image, const PixelRun* runs,
+               index_t run_count, index_t panel_step, T* panel) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes, kVectors = NR / L;
+    struct Piece {
+        index_t start;  // image[start + i] goes to value i of the stretch, for the chosen i
+        typename V::Lanes chosen[kStep];
+    };
+    Piece pieces[kFewRuns + kVectors];  // a run makes one more at each vector border it crosses
+    index_t end[kVectors];              // of the pieces of vector v
+    index_t count = 0;
+    for (index_t v = 0, r = 0; v < kVectors; ++v) {
+        for (; r < run_count && runs[r].first < (v + 1) * L; ++r) {
+            const index_t first = runs[r].first - v * L, last = first + runs[r].count;
+            Piece& piece = pieces[count++];
+            piece.start = runs[r].start - first * kStep;
+            for (int i = 0; i < kStep; ++i) {
+                piece.chosen[i] =
+                    V::lanes_from(first * kStep - i * L) & V::lanes_before(last * kStep - i * L);
+                if (kStep == 2) piece.chosen[i] = piece.chosen[i] & V::even_lanes();
+            }
+            if (last > L) break;  // goes on in the next vector
+        }
+        end[v] = count;
+    }
+    for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
+        index_t i = 0;
+        for (index_t v = 0; v < kVectors; ++v) {
+            V stretch[kStep];
+            for (int k = 0; k < kStep; ++k) stretch[k] = V::zero();
+            for (; i < end[v]; ++i)
+                for (int k = 0; k < kStep; ++k)
+                    stretch[k] = V::load_lanes(image + pieces[i].start + k * L, pieces[i].chosen[k],
+                                               stretch[k]);
+            if constexpr (kStep == 2) stretch[0] = even_lanes_of(stretch[0], stretch[1]);
+            stretch[0].store(panel + v * L);
+        }
+    }
+}
+
 // One kernel tap of an im2col panel, for `planes` channels. The lanes of the runs come from the
 // image, `step` apart; the others are padding, 0. For channel p the image is at
 // image + p * plane_step and the lanes at panel + p * panel_step. The runs are the same for every
@@ -88,8 +135,6 @@ template <typename T, int NR>
 void pack_pixels(index_t planes, index_t plane_step, const T* image, index_t step,
                  const PixelRun* runs, index_t run_count, index_t panel_step, T* panel) {
     using V = Vec<T>;
-    using Mask = typename V::Mask;
-    using Lane = typename LaneInt<T>::type;
     constexpr index_t L = V::lanes;
     constexpr index_t kVectors = NR / L;
 
@@ -99,42 +144,10 @@ void pack_pixels(index_t planes, index_t plane_step, const T* image, index_t ste
             for (index_t v = 0; v < kVectors; ++v) V::load(image + v * L).store(panel + v * L);
         return;
     }
-
-    constexpr index_t kFewRuns = 4;
-    if (step == 1 && run_count <= kFewRuns) {
-        // The part of a run within one vector: lane l comes from image[start + l] under the mask.
-        struct Piece {
-            index_t start;
-            Mask mask;
-        };
-        Piece pieces[kFewRuns + kVectors];  // a run makes one more at each vector border it crosses
-        index_t end[kVectors];              // of the pieces of vector v
-        Mask lane;
-        for (index_t l = 0; l < L; ++l) lane[l] = static_cast<Lane>(l);
-        index_t count = 0;
-        for (index_t v = 0, r = 0; v < kVectors; ++v) {
-            for (; r < run_count && runs[r].first < (v + 1) * L; ++r) {
-                const auto first = static_cast<Lane>(runs[r].first - v * L);
-                const auto last = static_cast<Lane>(first + runs[r].count);
-                pieces[count++] = {runs[r].start - first, (lane >= first) & (lane < last)};
-                if (last > L) break;  // goes on in the next vector
-            }
-            end[v] = count;
-        }
-        for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
-            index_t i = 0;
-            for (index_t v = 0; v < kVectors; ++v) {
-                // Bits, not values: -0 + 0 would lose the sign of a zero.
-                Mask bits{};
-                for (; i < end[v]; ++i) {
-                    bits |= reinterpret_cast<Mask>(
-                        V::load_masked(image + pieces[i].start, pieces[i].mask).v);
-                }
-                V{reinterpret_cast<typename V::Native>(bits)}.store(panel + v * L);
-            }
-        }
-        return;
-    }
+    if (step == 1 && run_count <= kFewRuns)
+        return pack_runs<T, NR, 1>(planes, plane_step, image, runs, run_count, panel_step, panel);
+    if (step == 2 && run_count <= kFewRuns)
+        return pack_runs<T, NR, 2>(planes, plane_step, image, runs, run_count, panel_step, panel);
 
     for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
         for (index_t v = 0; v < kVectors; ++v) V::zero().store(panel + v * L);
@@ -154,8 +167,10 @@ void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
     for (index_t i = 0; i < whole_rows; i += L) {
         for (index_t j = 0; j < whole_cols; j += L) {
             Vec<T> block[L];
+#pragma GCC unroll 16
             for (index_t l = 0; l < L; ++l) block[l] = Vec<T>::load(in + (i + l) * in_step + j);
             transpose<T>(block);
+#pragma GCC unroll 16
             for (index_t l = 0; l < L; ++l) block[l].store(out + (j + l) * out_step + i);
         }
     }

@@ -44,25 +44,40 @@ struct Vec {
     static Vec load(const T* p) { return {*reinterpret_cast<const Unaligned*>(p)}; }
     void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
 
-    // The lanes where mask is set; 0 elsewhere, and memory there is not touched.
-    static Vec load_masked(const T* p, Mask mask);
-
-    // All ones in lanes 0 .. count - 1.
-    static Mask first_lanes(index_t count) {
+    // Some lanes of a register, for loads and stores that must not touch the memory of the others: a
+    // bit a lane where the instruction set has mask registers, else a Mask.
+#if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
+    struct Lanes {
+        unsigned bits;
+        friend Lanes operator&(Lanes a, Lanes b) { return {a.bits & b.bits}; }
+    };
+    static Lanes lanes_before(index_t end) {
+        return {end <= 0 ? 0u : end >= lanes ? (1u << lanes) - 1 : (1u << end) - 1};
+    }
+    static Lanes lanes_from(index_t first) { return {~lanes_before(first).bits}; }
+    static Lanes even_lanes() { return {0x5555u}; }
+#else
+    using Lanes = Mask;
+    static Mask lane_numbers() {
         Mask lane;
         for (index_t l = 0; l < lanes; ++l) lane[l] = static_cast<typename LaneInt<T>::type>(l);
-        return lane < Mask{} + static_cast<typename LaneInt<T>::type>(count);
+        return lane;
     }
+    static Lanes lanes_before(index_t end) {
+        return lane_numbers() < Mask{} + static_cast<typename LaneInt<T>::type>(end);
+    }
+    static Lanes lanes_from(index_t first) {
+        return lane_numbers() >= Mask{} + static_cast<typename LaneInt<T>::type>(first);
+    }
+    static Lanes even_lanes() { return (lane_numbers() & 1) == Mask{}; }
+#endif
+
+    // These lanes from memory, the others of `rest`, bit for bit.
+    static Vec load_lanes(const T* p, Lanes which, Vec rest = zero());
 
     // The first `count` lanes; the others are 0, and memory beyond is not touched.
-    static Vec load_part(const T* p, index_t count) {
-        Vec x = zero();
-        for (index_t l = 0; l < count; ++l) x.v[l] = p[l];
-        return x;
-    }
-    void store_part(T* p, index_t count) const {
-        for (index_t l = 0; l < count; ++l) p[l] = v[l];
-    }
+    static Vec load_part(const T* p, index_t count) { return load_lanes(p, lanes_before(count)); }
+    void store_part(T* p, index_t count) const;
 
     friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
     friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
@@ -84,24 +99,112 @@ Vec<T> select(typename Vec<T>::Mask mask, Vec<T> a, Vec<T> b) {
     return {mask ? a.v : b.v};
 }
 
+#if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
+template <>
+inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which, Vec rest) {
+    return {_mm512_mask_loadu_ps(rest.v, static_cast<__mmask16>(which.bits), p)};
+}
+template <>
+inline Vec<double> Vec<double>::load_lanes(const double* p, Lanes which, Vec rest) {
+    return {_mm512_mask_loadu_pd(rest.v, static_cast<__mmask8>(which.bits), p)};
+}
+template <>
+inline void Vec<float>::store_part(float* p, index_t count) const {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lanes_before(count).bits), v);
+}
+template <>
+inline void Vec<double>::store_part(double* p, index_t count) const {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes_before(count).bits), v);
+}
+#elif defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
+template <>
+inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which, Vec rest) {
+    const Native loaded = _mm256_maskload_ps(p, reinterpret_cast<__m256i>(which));
+    return {which ? loaded : rest.v};
+}
+template <>
+inline Vec<double> Vec<double>::load_lanes(const double* p, Lanes which, Vec rest) {
+    const Native loaded = _mm256_maskload_pd(p, reinterpret_cast<__m256i>(which));
+    return {which ? loaded : rest.v};
+}
+// By halves: the masked store of AVX2 takes a dozen cycles on AMD's processors.
+template <>
+inline void Vec<float>::store_part(float* p, index_t count) const {
+    __m128 part = _mm256_castps256_ps128(v);
+    if (count & 8) return store(p);
+    if (count & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (count & 2) {
+        _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, part);
+}
+template <>
+inline void Vec<double>::store_part(double* p, index_t count) const {
+    __m128d part = _mm256_castpd256_pd128(v);
+    if (count & 4) return store(p);
+    if (count & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd(v, 1);
+        p += 2;
+    }
+    if (count & 1) _mm_store_sd(p, part);
+}
+#else
 template <typename T>
-inline Vec<T> Vec<T>::load_masked(const T* p, Mask mask) {
-    Vec x = zero();
+inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which, Vec rest) {
     for (index_t l = 0; l < lanes; ++l)
-        if (mask[l]) x.v[l] = p[l];
-    return x;
+        if (which[l]) rest.v[l] = p[l];
+    return rest;
 }
-
-#if defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
-template <>
-inline Vec<float> Vec<float>::load_masked(const float* p, Mask mask) {
-    return {_mm256_maskload_ps(p, reinterpret_cast<__m256i>(mask))};
-}
-template <>
-inline Vec<double> Vec<double>::load_masked(const double* p, Mask mask) {
-    return {_mm256_maskload_pd(p, reinterpret_cast<__m256i>(mask))};
+template <typename T>
+inline void Vec<T>::store_part(T* p, index_t count) const {
+    for (index_t l = 0; l < count; ++l) p[l] = v[l];
 }
 #endif
+
+// Lanes 0, 2, 4, ... of a, then those of b.
+template <typename T>
+Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+#if defined(__clang__)
+    Vec<T> x;
+    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l] : b.v[2 * l - L];
+    return x;
+#else
+    typename Vec<T>::Mask even;
+    for (int l = 0; l < L; ++l) even[l] = 2 * l;
+    return {__builtin_shuffle(a.v, b.v, even)};
+#endif
+}
+
+// a[0], b[0], a[1], b[1], ... of the first half of the lanes, and of the second.
+template <typename T, int kFirst>
+Vec<T> interleaved_from(Vec<T> a, Vec<T> b) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+#if defined(__clang__)
+    Vec<T> x;
+    for (int l = 0; l < L; ++l) x.v[l] = l & 1 ? b.v[kFirst + l / 2] : a.v[kFirst + l / 2];
+    return x;
+#else
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = kFirst + l / 2 + (l & 1 ? L : 0);
+    return {__builtin_shuffle(a.v, b.v, which)};
+#endif
+}
+template <typename T>
+Vec<T> interleaved_low(Vec<T> a, Vec<T> b) {
+    return interleaved_from<T, 0>(a, b);
+}
+template <typename T>
+Vec<T> interleaved_high(Vec<T> a, Vec<T> b) {
+    return interleaved_from<T, static_cast<int>(Vec<T>::lanes / 2)>(a, b);
+}
 
 // a * b + c, rounded once where the instruction set can (all but generic).
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
@@ -168,8 +271,10 @@ T reduce_add(Vec<T> x) {
 //
 //     | A B |      | A C |
 //     | C D |  ->  | B D |
+//
+// Inlined by force: a call would pass the registers through memory.
 template <typename T, int S>
-void exchange_blocks(Vec<T> (&rows)[Vec<T>::lanes]) {
+inline __attribute__((always_inline)) void exchange_blocks(Vec<T> (&rows)[Vec<T>::lanes]) {
     using Mask = typename Vec<T>::Mask;
     constexpr int L = static_cast<int>(Vec<T>::lanes);
     Mask low, high;
@@ -197,7 +302,7 @@ void exchange_blocks(Vec<T> (&rows)[Vec<T>::lanes]) {
 }
 
 template <typename T>
-void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
+inline __attribute__((always_inline)) void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
     exchange_blocks<T, 1>(rows);
     if constexpr (L > 2) exchange_blocks<T, 2>(rows);

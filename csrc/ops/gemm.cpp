@@ -216,8 +216,8 @@ void gemm_by_rows(const Gemm<T>& g) {
                     e.col_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr;
                     e.activation = g.activation;
                 }
-                kernel.merge_tile(1, cols, sums.data() + m * cols, g.c + m * g.c_row + j * g.c_col,
-                                  0, g.c_col, e);
+                kernel.merge_tile(1, cols, sums.data() + m * cols, cols,
+                                  g.c + m * g.c_row + j * g.c_col, 0, g.c_col, e);
             }
         }
     });

@@ -52,7 +52,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> part = e;
             if (part.col_bias != nullptr) part.col_bias += run.first;
-            kernel.merge_tile(mr, run.count, tile + run.first, run.c + i * ldc, ldc, run.c_step,
+            kernel.merge_tile(mr, run.count, tile + run.first, NR, run.c + i * ldc, ldc, run.c_step,
                               part);
         }
     }

@@ -15,7 +15,7 @@ namespace {
 
 // Calls visit(row of the plane of columns, tap's row and column offsets) for each kernel tap.
 template <typename Visit>
-void for_each_tap(const Conv2dShape& s, Visit&& visit) {
+void for_each_tap(const ConvShape& s, Visit&& visit) {
     for (index_t kh = 0; kh < s.KH; ++kh)
         for (index_t kw = 0; kw < s.KW; ++kw)
             visit(kh * s.KW + kw, kh * s.dilation_h - s.pad_top, kw * s.dilation_w - s.pad_left);
@@ -26,7 +26,7 @@ double copy_nanoseconds(index_t values) { return static_cast<double>(values) * 0
 
 // One channel: plane (H, W) to columns (KH * KW, OH * OW).
 template <typename T>
-void plane_to_columns(const Conv2dShape& s, const T* plane, T* columns) {
+void plane_to_columns(const ConvShape& s, const T* plane, T* columns) {
     for_each_tap(s, [&](index_t tap, index_t h0, index_t w0) {
         T* to = columns + tap * s.OH * s.OW;
         const Range rows = taps_inside(s.OH, s.stride_h, h0, s.H);
@@ -45,7 +45,7 @@ void plane_to_columns(const Conv2dShape& s, const T* plane, T* columns) {
 }
 
 template <typename T>
-void columns_to_plane(const Conv2dShape& s, const T* columns, T* plane) {
+void columns_to_plane(const ConvShape& s, const T* columns, T* plane) {
     std::fill_n(plane, s.H * s.W, T(0));
     for_each_tap(s, [&](index_t tap, index_t h0, index_t w0) {
         const T* from = columns + tap * s.OH * s.OW;
@@ -60,7 +60,7 @@ void columns_to_plane(const Conv2dShape& s, const T* columns, T* plane) {
 }
 
 template <typename T>
-void image_to_columns(const Conv2dShape& s, index_t channels, const T* image, T* columns) {
+void image_to_columns(const ConvShape& s, index_t channels, const T* image, T* columns) {
     const index_t rows = s.KH * s.KW * s.OH * s.OW;
     parallel_for(channels, copy_nanoseconds(channels * rows), [&](index_t c) {
         plane_to_columns(s, image + c * s.H * s.W, columns + c * rows);
@@ -68,7 +68,7 @@ void image_to_columns(const Conv2dShape& s, index_t channels, const T* image, T*
 }
 
 template <typename T>
-void columns_to_image(const Conv2dShape& s, index_t channels, const T* columns, T* image) {
+void columns_to_image(const ConvShape& s, index_t channels, const T* columns, T* image) {
     const index_t rows = s.KH * s.KW * s.OH * s.OW;
     parallel_for(channels, copy_nanoseconds(channels * rows), [&](index_t c) {
         columns_to_plane(s, columns + c * rows, image + c * s.H * s.W);
@@ -78,19 +78,19 @@ void columns_to_image(const Conv2dShape& s, index_t channels, const T* columns, 
 }  // namespace
 
 template <typename T>
-void im2col(const Conv2dShape& s, const T* input, T* columns) {
+void im2col(const ConvShape& s, const T* input, T* columns) {
     image_to_columns(s, s.N * s.C, input, columns);
 }
 
 template <typename T>
-void col2im(const Conv2dShape& s, const T* columns, T* input) {
+void col2im(const ConvShape& s, const T* columns, T* input) {
     columns_to_image(s, s.N * s.C, columns, input);
 }
 
-template void im2col(const Conv2dShape&, const float*, float*);
-template void im2col(const Conv2dShape&, const double*, double*);
-template void col2im(const Conv2dShape&, const float*, float*);
-template void col2im(const Conv2dShape&, const double*, double*);
+template void im2col(const ConvShape&, const float*, float*);
+template void im2col(const ConvShape&, const double*, double*);
+template void col2im(const ConvShape&, const float*, float*);
+template void col2im(const ConvShape&, const double*, double*);
 
 namespace explicit_gemm {
 namespace {
@@ -98,7 +98,7 @@ namespace {
 // The GEMM sizes of one image and group (M = OC, K = C * KH * KW, N = OH * OW), and where its
 // arrays begin.
 template <typename T, typename Visit>
-void for_each_image(const Conv2dShape& s, Visit&& visit) {
+void for_each_image(const ConvShape& s, Visit&& visit) {
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     const AlignedBuffer<T> columns(K * pixels);
     for (index_t n = 0; n < s.N; ++n) {
@@ -112,8 +112,8 @@ void for_each_image(const Conv2dShape& s, Visit&& visit) {
 }  // namespace
 
 template <typename T>
-void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
-            Activation activation, T* output) {
+void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+          T* output) {
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     for_each_image<T>(s, [&](index_t, index_t g, T* columns, index_t in, index_t w, index_t out) {
         image_to_columns(s, C, input + in, columns);
@@ -134,8 +134,8 @@ void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias
 }
 
 template <typename T>
-void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
-                           const T* bias, Activation activation, T* grad_input) {
+void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+                         Activation activation, T* grad_input) {
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     const index_t plane = s.H * s.W;
     for_each_image<T>(s, [&](index_t, index_t g, T* columns, index_t in, index_t w, index_t out) {
@@ -161,8 +161,8 @@ void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* 
 }
 
 template <typename T>
-void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
-                            T* grad_weight) {
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
+                          T* grad_weight) {
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.KH * s.KW, pixels = s.OH * s.OW;
     std::fill_n(grad_weight, s.OC * K, T(0));
     for_each_image<T>(s, [&](index_t, index_t, T* columns, index_t in, index_t w, index_t out) {
@@ -182,16 +182,15 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T*
     });
 }
 
-template void conv2d(const Conv2dShape&, const float*, const float*, const float*, Activation,
-                     float*);
-template void conv2d(const Conv2dShape&, const double*, const double*, const double*, Activation,
-                     double*);
-template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, const float*,
-                                    Activation, float*);
-template void conv2d_backward_input(const Conv2dShape&, const double*, const double*, const double*,
-                                    Activation, double*);
-template void conv2d_backward_weight(const Conv2dShape&, const float*, const float*, float*);
-template void conv2d_backward_weight(const Conv2dShape&, const double*, const double*, double*);
+template void conv(const ConvShape&, const float*, const float*, const float*, Activation, float*);
+template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+                   double*);
+template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
+                                  Activation, float*);
+template void conv_backward_input(const ConvShape&, const double*, const double*, const double*,
+                                  Activation, double*);
+template void conv_backward_weight(const ConvShape&, const float*, const float*, float*);
+template void conv_backward_weight(const ConvShape&, const double*, const double*, double*);
 
 }  // namespace explicit_gemm
 }  // namespace pyconv

@@ -7,29 +7,28 @@
 // with 0 outside the input. col2im adds each element of columns to the pixel it came from.
 #pragma once
 
-#include "ops/conv2d.h"
+#include "ops/conv.h"
 
 namespace pyconv {
 
 // For a shape with one group and OC = 1 (weight has no part in it). Output overwritten.
 template <typename T>
-void im2col(const Conv2dShape& s, const T* input, T* columns);
+void im2col(const ConvShape& s, const T* input, T* columns);
 template <typename T>
-void col2im(const Conv2dShape& s, const T* columns, T* input);
+void col2im(const ConvShape& s, const T* columns, T* input);
 
 namespace explicit_gemm {
 
 template <typename T>
-void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
-            Activation activation, T* output);
+void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+          T* output);
 
 template <typename T>
-void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
-                           const T* bias, Activation activation, T* grad_input);
+void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+                         Activation activation, T* grad_input);
 
 template <typename T>
-void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
-                            T* grad_weight);
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input, T* grad_weight);
 
 }  // namespace explicit_gemm
 }  // namespace pyconv

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/types.h"
-#include "ops/conv2d_shape.h"
+#include "ops/conv_shape.h"
 
 namespace pyconv {
 

@@ -13,7 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
-#include "ops/conv2d_shape.h"
+#include "ops/conv_shape.h"
 #include "ops/gemm_panel.h"
 #include "ops/tap_gemm.h"
 
@@ -33,10 +33,10 @@ struct Stage {
 
     template <typename T>
     Stage(const TapGemm<T>& g, index_t NR) {
-        const TapGrid& t = g.taps;
-        const index_t reach_w = t.w_step * (t.cols - 1), reach_h = t.h_step * (t.rows - 1);
-        first_w = t.w + std::min<index_t>(reach_w, 0);
-        min_tap_h = t.h + std::min<index_t>(reach_h, 0);
+        const TapGrid& t = g.sums.front().taps;
+        const index_t reach_w = t.w.step * (t.w.count - 1), reach_h = t.h.step * (t.h.count - 1);
+        first_w = t.w.first + std::min<index_t>(reach_w, 0);
+        min_tap_h = t.h.first + std::min<index_t>(reach_h, 0);
         tap_extent = std::abs(reach_h) + 1;
         const index_t width = (g.PW - 1) * g.stride_w + std::abs(reach_w) + 1;
         // NR more: a tile at the end of a row reads whole vectors.
@@ -51,81 +51,98 @@ struct Stage {
     }
 };
 
-// Where step k = (c, tap) reads, for the first pixel of a row of pixels.
+// Where step k = (c, tap) reads, for the first pixel of a row of pixels. Each tap along d has rows of
+// its own.
 template <typename T>
-void find_offsets(const TapGemm<T>& g, const Stage& stage, index_t channels, index_t channel_step,
+void find_offsets(const TapGemm<T>& g, const Stage& stage, index_t channels, index_t slab,
                   index_t* offset) {
-    const TapGrid& t = g.taps;
-    for (index_t c = 0; c < channels; ++c) {
-        for (index_t i = 0; i < t.rows; ++i) {
-            const index_t row = t.h + i * t.h_step - stage.min_tap_h;
-            for (index_t j = 0; j < t.cols; ++j) {
-                const index_t w = t.w + j * t.w_step - stage.first_w;
-                *offset++ = c * channel_step + row * stage.row + w % g.stride_w * stage.phase +
-                            w / g.stride_w;
+    const TapGrid& t = g.sums.front().taps;
+    for (index_t c = 0; c < channels * t.d.count; ++c) {
+        for (index_t i = 0; i < t.h.count; ++i) {
+            const index_t row = t.h.first + i * t.h.step - stage.min_tap_h;
+            for (index_t j = 0; j < t.w.count; ++j) {
+                const index_t w = t.w.first + j * t.w.step - stage.first_w;
+                *offset++ =
+                    c * slab + row * stage.row + w % g.stride_w * stage.phase + w / g.stride_w;
             }
         }
     }
 }
 
-// Copies what the pixel rows ph .. ph + count need of channels c .. c + channels of image n.
+// Copies row h of a plane, or zeros where it is none, with its columns sorted by phase.
 template <typename T>
-void fill(const TapGemm<T>& g, const Stage& stage, index_t n, index_t ph, index_t count, index_t c,
-          index_t channels, T* to) {
-    const index_t rows = stage.rows(g, count);
-    const T* image = g.source + n * g.source_image + c * g.H * g.W;
-    for (index_t channel = 0; channel < channels; ++channel, image += g.H * g.W) {
-        for (index_t r = 0; r < rows; ++r, to += stage.row) {
-            const index_t h = ph * g.stride_h + stage.min_tap_h + r;
-            if (h < 0 || h >= g.H) {
-                std::fill_n(to, stage.row, T(0));
-                continue;
-            }
-            const T* from = image + h * g.W;
-            for (index_t p = 0; p < g.stride_w; ++p) {
-                T* phase = to + p * stage.phase;
-                const index_t w = stage.first_w + p;
-                const Range in = taps_inside(stage.phase, g.stride_w, w, g.W);
-                std::fill_n(phase, in.begin, T(0));
-                if (g.stride_w == 1) {
-                    std::copy_n(from + w + in.begin, in.end - in.begin, phase + in.begin);
-                } else {
-                    for (index_t i = in.begin; i < in.end; ++i) phase[i] = from[w + i * g.stride_w];
-                }
-                std::fill_n(phase + in.end, stage.phase - in.end, T(0));
-            }
+void fill_row(const TapGemm<T>& g, const Stage& stage, const T* plane, index_t h, T* to) {
+    if (plane == nullptr || h < 0 || h >= g.H) {
+        std::fill_n(to, stage.row, T(0));
+        return;
+    }
+    const T* from = plane + h * g.W;
+    for (index_t p = 0; p < g.stride_w; ++p, to += stage.phase) {
+        const index_t w = stage.first_w + p;
+        const Range in = taps_inside(stage.phase, g.stride_w, w, g.W);
+        std::fill_n(to, in.begin, T(0));
+        if (g.stride_w == 1) {
+            std::copy_n(from + w + in.begin, in.end - in.begin, to + in.begin);
+        } else {
+            for (index_t i = in.begin; i < in.end; ++i) to[i] = from[w + i * g.stride_w];
+        }
+        std::fill_n(to + in.end, stage.phase - in.end, T(0));
+    }
+}
+
+// Some rows of pixels of one plane of output.
+struct Band {
+    index_t group, n, pd, ph, count;
+};
+
+// Copies what the pixels of a band need of channels c .. c + channels.
+template <typename T>
+void fill(const TapGemm<T>& g, const Stage& stage, const Band& band, index_t c, index_t channels,
+          T* to) {
+    const TapAxis& depth = g.sums.front().taps.d;
+    const index_t rows = stage.rows(g, band.count);
+    const T* volume =
+        g.source + band.n * g.source_image + band.group * g.source_group + c * g.plane();
+    for (index_t channel = 0; channel < channels; ++channel, volume += g.plane()) {
+        for (index_t i = 0; i < depth.count; ++i) {
+            const index_t d = band.pd * g.stride_d + depth.first + i * depth.step;
+            const T* plane = d >= 0 && d < g.D ? volume + d * g.H * g.W : nullptr;
+            for (index_t r = 0; r < rows; ++r, to += stage.row)
+                fill_row(g, stage, plane, band.ph * g.stride_h + stage.min_tap_h + r, to);
         }
     }
 }
 
-// Pixel rows ph .. ph + count of image n, rows m .. m + rows of A.
+// A band's pixels, rows m .. m + rows of A.
 template <typename T>
-void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, index_t block, index_t n, index_t ph,
-              index_t count, index_t m, index_t rows) {
-    const index_t MR = kernel.MR, NR = kernel.NR, taps = g.taps.count();
+void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeights<T>& weights,
+              index_t block, const Band& band, index_t m, index_t rows) {
+    const index_t MR = kernel.MR, NR = kernel.NR, taps = g.taps();
     const Stage stage(g, NR);
-    const index_t channel_step = stage.rows(g, count) * stage.row;
-    const AlignedBuffer<T> staged(std::min(block, g.C) * channel_step);
+    const index_t slab = stage.rows(g, band.count) * stage.row;
+    const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;
+    const AlignedBuffer<T> staged(slabs * slab);
     const AlignedBuffer<index_t> offset(std::min(block, g.C) * taps);
-    find_offsets(g, stage, std::min(block, g.C), channel_step, offset.data());
+    find_offsets(g, stage, std::min(block, g.C), slab, offset.data());
 
     for (index_t c = 0; c < g.C; c += block) {
         const index_t channels = std::min(block, g.C - c);
-        fill(g, stage, n, ph, count, c, channels, staged.data());
+        fill(g, stage, band, c, channels, staged.data());
         const KLoop k{.steps = channels * taps, .a_k = MR, .b_offset = offset.data()};
-        const T* a = g.a_panels + round_up(g.M, MR) * c * taps + m * channels * taps;
+        const T* a = weights.block(band.group, m, c, channels);
         const bool last = c + channels >= g.C;
         Epilogue<T> epilogue{.accumulate = c > 0};
-        if (last && g.bias != nullptr) epilogue.row_bias = g.bias + m;
+        if (last && g.bias != nullptr) epilogue.row_bias = g.bias + band.group * g.M + m;
         if (last) epilogue.activation = g.activation;
-        for (index_t row = 0; row < count; ++row) {
+        T* out = g.output + band.n * g.output_image + band.group * g.output_group + m * g.output_m +
+                 band.pd * g.output_d + band.ph * g.output_h;
+        for (index_t row = 0; row < band.count; ++row) {
             const T* b = staged.data() + row * g.stride_h * stage.row;
-            T* out = g.output + n * g.output_image + m * g.output_m + (ph + row) * g.output_h;
             for (index_t pw = 0; pw < g.PW; pw += NR) {
                 const ColumnRun<T> run{.first = 0,
                                        .count = std::min(NR, g.PW - pw),
-                                       .c = out + pw * g.output_w,
-                                       .c_step = g.output_w};
+                                       .c = out + row * g.output_h + pw,
+                                       .c_step = 1};
                 multiply_panel<T>(kernel, rows, k, a, MR * k.steps, b + pw, {&run, 1}, g.output_m,
                                   epilogue);
             }
@@ -136,30 +153,32 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, index_t block, inde
 }  // namespace
 
 template <typename T>
-void tap_direct(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups) {
-    if (groups.empty()) return;
-    const TapGemm<T>& g = groups.front();  // all have the same sizes
-    if (g.N * g.PH * g.PW == 0 || g.M == 0) return;
-    const index_t block = tap_gemm_blocks(kernel, g.C, g.taps.count()).channels;
+void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
+    if (g.G * g.N * g.pixels() == 0 || g.M == 0) return;
+    const index_t block = tap_channel_block(kernel, g.C, g.taps());
+    const PackedTapWeights<T> weights(kernel, g, g.sums.front().weights, block);
     const Stage stage(g, kernel.NR);
-    const index_t row_bytes = std::min(block, g.C) * stage.row * g.stride_h * index_t{sizeof(T)};
+    const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;
+    const index_t row_bytes = slabs * stage.row * g.stride_h * index_t{sizeof(T)};
     const index_t fitting = kStageBytes / row_bytes - ceil_div(stage.tap_extent, g.stride_h);
     const index_t band = even_block(g.PH, std::max<index_t>(fitting, 1), 1);
     const index_t bands = ceil_div(g.PH, band);
-    const index_t other_tasks = static_cast<index_t>(groups.size()) * g.N * bands;
+    const index_t other_tasks = g.G * g.N * g.PD * bands;
     const index_t row_block = tap_row_block(g.M, kernel.MR, other_tasks);
     const index_t row_tasks = ceil_div(g.M, row_block);
 
-    parallel_for(other_tasks * row_tasks,
-                 arithmetic_nanoseconds(g.work() * static_cast<double>(groups.size())),
-                 [&](index_t task) {
-                     const index_t m = task % row_tasks * row_block;
-                     const index_t ph = task / row_tasks % bands * band;
-                     const index_t n = task / (row_tasks * bands) % g.N;
-                     const index_t group = task / (row_tasks * bands * g.N);
-                     run_task(kernel, groups[static_cast<size_t>(group)], block, n, ph,
-                              std::min(band, g.PH - ph), m, std::min(row_block, g.M - m));
-                 });
+    parallel_for(other_tasks * row_tasks, arithmetic_nanoseconds(g.work()), [&](index_t task) {
+        const index_t m = task % row_tasks * row_block;
+        const index_t ph = task / row_tasks % bands * band;
+        const index_t volume = task / (row_tasks * bands);
+        run_task(kernel, g, weights, block,
+                 {.group = volume / (g.N * g.PD),
+                  .n = volume / g.PD % g.N,
+                  .pd = volume % g.PD,
+                  .ph = ph,
+                  .count = std::min(band, g.PH - ph)},
+                 m, std::min(row_block, g.M - m));
+    });
 }
 
 // Both ways do the same multiply-adds at the same speed; what they waste, as a fraction:
@@ -170,7 +189,7 @@ void tap_direct(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups)
 // Measured on Zen 3 with AVX2 and float32; other ISAs and types shift both alike.
 template <typename T>
 bool prefers_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
-    if (g.C == 0 || g.taps.count() <= 1) return false;
+    if (g.C == 0 || g.taps() <= 1) return false;
     const index_t NR = kernel.NR, rest = g.PW % NR;
     const double tiles = static_cast<double>(g.PW / NR) + (rest == 0        ? 0.0
                                                            : rest <= NR / 2 ? 0.67
@@ -180,8 +199,8 @@ bool prefers_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
     return direct < packed;
 }
 
-template void tap_direct(const Kernels<float>&, const std::vector<TapGemm<float>>&);
-template void tap_direct(const Kernels<double>&, const std::vector<TapGemm<double>>&);
+template void tap_direct(const Kernels<float>&, const TapGemm<float>&);
+template void tap_direct(const Kernels<double>&, const TapGemm<double>&);
 template bool prefers_direct(const Kernels<float>&, const TapGemm<float>&);
 template bool prefers_direct(const Kernels<double>&, const TapGemm<double>&);
 

@@ -5,23 +5,28 @@
 #include "ops/tap_gemm.h"
 
 #include <algorithm>
+#include <optional>
 
-#include "base/buffer.h"
 #include "base/parallel.h"
-#include "ops/conv2d_shape.h"
+#include "ops/conv_shape.h"
 #include "ops/gemm_panel.h"
 
 namespace pyconv {
 namespace {
 
-// Bytes of packed B that a task works on: with an MC x KC block of A, under 3/4 of a 512 KiB L2.
-constexpr index_t kPackedBytes = index_t{192} << 10;
+// Bytes of packed B that a task works on. Each panel is used once for every MC rows and may come from
+// L3 then; the more columns, the fewer times is A read, or packed.
+constexpr index_t kPackedBytes = index_t{320} << 10;
+constexpr index_t kMaxPanels = 24;
 constexpr index_t kMaxRuns = 32;  // pixels of a panel: NR of the widest tile
+// With fewer blocks of columns than this, A is packed where it is used: it would go out to memory and
+// back between one use and the next to no purpose.
+constexpr index_t kSharedColumnTasks = 3;
 
 // Pixels of one panel that are neighbours in one row of one image.
 struct GridRun {
-    index_t first, count;  // lanes
-    index_t n, ph, pw;     // the first of the pixels
+    index_t first, count;   // lanes
+    index_t n, pd, ph, pw;  // the first of the pixels
 };
 
 // A panel: which pixels its lanes are, and where in the output they go.
@@ -33,142 +38,280 @@ struct Panel {
 };
 
 template <typename T>
-void locate(const TapGemm<T>& g, index_t column, index_t count, Panel<T>& panel) {
-    const index_t pixels = g.PH * g.PW;
-    const bool dense = g.output_w == 1 && g.output_h == g.PW;
+void locate(const TapGemm<T>& g, index_t group, index_t column, index_t count, Panel<T>& panel) {
+    const index_t ways = g.ways();
+    const bool dense = ways == 1 && g.output_h == g.PW && g.output_d == g.PH * g.PW;
     panel.run_count = panel.column_run_count = 0;
-    index_t n = column / pixels, ph = column % pixels / g.PW, pw = column % g.PW;
+    index_t pw = column % g.PW, row = column / g.PW;
+    index_t ph = row % g.PH, pd = row / g.PH % g.PD, n = row / (g.PH * g.PD);
     for (index_t lane = 0; lane < count;) {
         const index_t length = std::min(count - lane, g.PW - pw);
-        panel.runs[panel.run_count++] = {lane, length, n, ph, pw};
-        if (dense && lane > 0 && ph > 0) {
+        panel.runs[panel.run_count++] = {lane, length, n, pd, ph, pw};
+        const bool image_begins = pd == 0 && ph == 0;
+        if (dense && lane > 0 && !image_begins) {
             panel.column_runs[panel.column_run_count - 1].count += length;
         } else {
-            T* c = g.output + n * g.output_image + ph * g.output_h + pw * g.output_w;
-            panel.column_runs[panel.column_run_count++] = {lane, length, c, g.output_w};
+            T* c = g.output + n * g.output_image + group * g.output_group + pd * g.output_d +
+                   ph * g.output_h + pw * ways;
+            panel.column_runs[panel.column_run_count++] = {
+                lane * ways, std::min(length * ways, g.output_width - pw * ways), c, 1};
         }
         lane += length;
         pw = 0;
-        if (++ph == g.PH) {
-            ph = 0;
-            ++n;
-        }
+        if (++ph < g.PH) continue;
+        ph = 0;
+        if (++pd < g.PD) continue;
+        pd = 0;
+        ++n;
     }
 }
 
-// Packs channels c0 .. c0 + channels of all taps for the pixels of `panel`.
+// Where the lanes of a panel read for one tap.
 template <typename T>
-void pack_panel(const Kernels<T>& kernel, const TapGemm<T>& g, const Panel<T>& panel, index_t c0,
-                index_t channels, T* packed) {
-    const index_t taps = g.taps.count();
-    const T* source = g.source + c0 * g.H * g.W;
+index_t find_runs(const TapGemm<T>& g, const Panel<T>& panel, index_t tap_d, index_t tap_h,
+                  index_t tap_w, PixelRun* runs) {
+    index_t count = 0;
+    for (index_t r = 0; r < panel.run_count; ++r) {
+        const GridRun& run = panel.runs[r];
+        const index_t d = run.pd * g.stride_d + tap_d;
+        const index_t h = run.ph * g.stride_h + tap_h;
+        if (d < 0 || d >= g.D || h < 0 || h >= g.H) continue;
+        const index_t w = run.pw * g.stride_w + tap_w;
+        const Range in = taps_inside(run.count, g.stride_w, w, g.W);
+        if (in.begin == in.end) continue;
+        runs[count++] = {run.first + in.begin, in.end - in.begin,
+                         run.n * g.source_image + (d * g.H + h) * g.W + w + in.begin * g.stride_w};
+    }
+    return count;
+}
+
+// Packs the channels at `source` for all taps and the pixels of `panel`.
+template <typename T>
+void pack_panel(const Kernels<T>& kernel, const TapGemm<T>& g, const TapGrid& taps,
+                const Panel<T>& panel, const T* source, index_t channels, T* packed) {
+    const index_t k_step = taps.count() * kernel.NR;
     PixelRun runs[kMaxRuns];
-    for (index_t t = 0; t < taps; ++t) {
-        const index_t tap_h = g.taps.h + t / g.taps.cols * g.taps.h_step;
-        const index_t tap_w = g.taps.w + t % g.taps.cols * g.taps.w_step;
-        index_t count = 0;
-        for (index_t r = 0; r < panel.run_count; ++r) {
-            const GridRun& run = panel.runs[r];
-            const index_t h = run.ph * g.stride_h + tap_h;
-            if (h < 0 || h >= g.H) continue;
-            const index_t w = run.pw * g.stride_w + tap_w;
-            const Range in = taps_inside(run.count, g.stride_w, w, g.W);
-            if (in.begin == in.end) continue;
-            runs[count++] = {run.first + in.begin, in.end - in.begin,
-                             run.n * g.source_image + h * g.W + w + in.begin * g.stride_w};
-        }
-        kernel.pack_pixels(channels, g.H * g.W, source, g.stride_w, runs, count, taps * kernel.NR,
-                           packed + t * kernel.NR);
-    }
-}
-
-// Rows m .. m + rows, columns column .. column + count, in scratch of its own.
-template <typename T>
-void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const TapGemmBlocks& blocks, index_t m,
-              index_t rows, index_t column, index_t count) {
-    const index_t NR = kernel.NR;
-    const index_t taps = g.taps.count();
-    const index_t panel_count = ceil_div(count, NR);
-    std::vector<Panel<T>> panels(static_cast<size_t>(panel_count));
-    for (index_t p = 0; p < panel_count; ++p)
-        locate(g, column + p * NR, std::min(NR, count - p * NR), panels[static_cast<size_t>(p)]);
-
-    const AlignedBuffer<T> packed(panel_count * NR * blocks.channels * taps);
-    const index_t MC = even_block(rows, kernel.MC, kernel.MR);
-    // Runs once when there is nothing to sum, to write the bias.
-    for (index_t c = 0; c == 0 || c < g.C; c += blocks.channels) {
-        const index_t channels = std::min(blocks.channels, g.C - c);
-        const index_t kc = channels * taps;
-        for (index_t p = 0; p < panel_count; ++p) {
-            pack_panel(kernel, g, panels[static_cast<size_t>(p)], c, channels,
-                       packed.data() + p * NR * kc);
-        }
-        const bool last = c + channels >= g.C;
-        const T* a_block = g.a_panels + round_up(g.M, kernel.MR) * c * taps;
-        for (index_t ic = m; ic < m + rows; ic += MC) {
-            const index_t mc = std::min(MC, m + rows - ic);
-            Epilogue<T> epilogue{.accumulate = c > 0};
-            if (last && g.bias != nullptr) epilogue.row_bias = g.bias + ic;
-            if (last) epilogue.activation = g.activation;
-            for (index_t p = 0; p < panel_count; ++p) {
-                ColumnRun<T> runs[kMaxRuns];
-                const Panel<T>& panel = panels[static_cast<size_t>(p)];
-                for (index_t r = 0; r < panel.column_run_count; ++r) {
-                    runs[r] = panel.column_runs[r];
-                    runs[r].c += ic * g.output_m;
-                }
-                multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a_block + ic * kc,
-                                  kernel.MR * kc, packed.data() + p * NR * kc,
-                                  {runs, static_cast<size_t>(panel.column_run_count)}, g.output_m,
-                                  epilogue);
+    for (index_t i = 0; i < taps.d.count; ++i) {
+        for (index_t j = 0; j < taps.h.count; ++j) {
+            for (index_t k = 0; k < taps.w.count; ++k, packed += kernel.NR) {
+                const index_t count =
+                    find_runs(g, panel, taps.d.first + i * taps.d.step,
+                              taps.h.first + j * taps.h.step, taps.w.first + k * taps.w.step, runs);
+                kernel.pack_pixels(channels, g.plane(), source, g.stride_w, runs, count, k_step,
+                                   packed);
             }
         }
     }
 }
 
+// How one call is cut into blocks and tasks: by its shape alone.
+template <typename T>
+struct Plan {
+    index_t channels;      // of a block of the sum
+    index_t column_block;  // pixels of a task
+    index_t column_tasks, row_block, row_tasks;
+
+    Plan(const Kernels<T>& kernel, const TapGemm<T>& g) {
+        const index_t NR = kernel.NR, columns = g.N * g.pixels();
+        channels = tap_channel_block(kernel, g.C, g.taps());
+        const index_t bytes = std::max<index_t>(channels * g.taps(), 1) * index_t{sizeof(T)};
+        const index_t most = std::clamp(kPackedBytes / bytes / NR, index_t{1}, kMaxPanels) * NR;
+        column_block = even_block(columns, most, NR);
+        column_tasks = ceil_div(columns, column_block);
+        row_block = tap_row_block(g.M, kernel.MR, column_tasks * g.G);
+        row_tasks = ceil_div(g.M, row_block);
+    }
+};
+
+// One block of rows and columns, in scratch of its own.
+template <typename T>
+class Task {
+  public:
+    Task(const Kernels<T>& the_kernel, const TapGemm<T>& the_sum, const Plan<T>& the_plan,
+         const std::vector<PackedTapWeights<T>>& weights, index_t group, index_t column,
+         index_t count)
+        : kernel(the_kernel),
+          g(the_sum),
+          plan(the_plan),
+          packed_weights(weights),
+          group_(group),
+          count_(count),
+          panels(static_cast<size_t>(ceil_div(count, kernel.NR))) {
+        for (size_t p = 0; p < panels.size(); ++p) {
+            const index_t lane = static_cast<index_t>(p) * kernel.NR;
+            locate(g, group, column + lane, std::min(kernel.NR, count - lane), panels[p]);
+        }
+    }
+
+    // Rows m .. m + rows.
+    void run(index_t m, index_t rows) {
+        const index_t MR = kernel.MR, NR = kernel.NR;
+        const index_t MC = even_block(rows, kernel.MC, MR);
+        const index_t block_steps = std::min(plan.channels, g.C) * g.taps();
+        const AlignedBuffer<T> b_block(static_cast<index_t>(panels.size()) * NR * block_steps);
+        const AlignedBuffer<T> a_block(packed_weights.empty() ? MC * block_steps : 0);
+        tiles_ = AlignedBuffer<T>(g.ways() > 1 ? 2 * g.ways() * MR * NR : 0);
+        // Runs once when there is nothing to sum, to write the bias.
+        for (index_t c = 0; c == 0 || c < g.C; c += plan.channels) {
+            const index_t channels = std::min(plan.channels, g.C - c);
+            pack_columns(c, channels, b_block.data());
+            const bool last = c + channels >= g.C;
+            for (index_t ic = m; ic < m + rows; ic += MC) {
+                const index_t mc = std::min(MC, m + rows - ic);
+                Epilogue<T> e{.accumulate = c > 0};
+                if (last && g.bias != nullptr) e.row_bias = g.bias + group_ * g.M + ic;
+                if (last) e.activation = g.activation;
+                const std::vector<const T*> a = weights(ic, mc, c, channels, a_block.data());
+                for (size_t p = 0; p < panels.size(); ++p) {
+                    const T* b =
+                        b_block.data() + static_cast<index_t>(p) * NR * channels * g.taps();
+                    multiply(ic, mc, channels, a, b, panels[p], e);
+                }
+            }
+        }
+    }
+
+  private:
+    // Panel by panel, and for each panel sum by sum.
+    void pack_columns(index_t c, index_t channels, T* packed) const {
+        const index_t NR = kernel.NR;
+        const T* source = g.source + group_ * g.source_group + c * g.plane();
+        if (is_flat()) {
+            const GridRun& run = panels.front().runs[0];
+            kernel.pack_b(channels, count_, source + run.n * g.source_image + run.pw, g.plane(), 1,
+                          NR * channels, packed);
+            return;
+        }
+        for (const Panel<T>& panel : panels) {
+            for (const TapSum<T>& sum : g.sums) {
+                pack_panel(kernel, g, sum.taps, panel, source, channels, packed);
+                packed += NR * channels * sum.taps.count();
+            }
+        }
+    }
+
+    // A single tap that reads what lies at the pixel itself, all in one row of one image: a plain
+    // matrix, read in the order in which it lies.
+    bool is_flat() const {
+        const GridRun& first = panels.front().runs[0];
+        const Panel<T>& last = panels.back();
+        const TapGrid& taps = g.sums.front().taps;
+        return g.ways() == 1 && taps.count() == 1 && g.PH * g.PD == 1 && g.H * g.D == 1 &&
+               g.stride_w == 1 && taps.w.first == 0 && g.PW == g.W && taps.h.first == 0 &&
+               taps.d.first == 0 && last.run_count == 1 && last.runs[0].n == first.n;
+    }
+
+    // Where each sum's panels of A for rows ic .. ic + mc begin.
+    std::vector<const T*> weights(index_t ic, index_t mc, index_t c, index_t channels,
+                                  T* scratch) const {
+        std::vector<const T*> a;
+        for (size_t q = 0; q < g.sums.size(); ++q) {
+            if (!packed_weights.empty()) {
+                a.push_back(packed_weights[q].block(group_, ic, c, channels));
+                continue;
+            }
+            pack_tap_weights(kernel, g.sums[q].weights, group_, ic, mc, c, channels, scratch);
+            a.push_back(scratch);
+            scratch += round_up(mc, kernel.MR) * channels * g.sums[q].taps.count();
+        }
+        return a;
+    }
+
+    void multiply(index_t ic, index_t mc, index_t channels, const std::vector<const T*>& a,
+                  const T* b, const Panel<T>& panel, const Epilogue<T>& epilogue) {
+        ColumnRun<T> runs[kMaxRuns];
+        for (index_t r = 0; r < panel.column_run_count; ++r) {
+            runs[r] = panel.column_runs[r];
+            runs[r].c += ic * g.output_m;
+        }
+        const std::span<const ColumnRun<T>> columns(runs,
+                                                    static_cast<size_t>(panel.column_run_count));
+        if (g.ways() == 1) {
+            const index_t kc = channels * g.taps();
+            multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, columns,
+                              g.output_m, epilogue);
+            return;
+        }
+        multiply_ways(mc, channels, a, b, panel, columns, epilogue);
+    }
+
+    // The tiles of all sums, and then their columns in turn.
+    void multiply_ways(index_t mc, index_t channels, const std::vector<const T*>& a, const T* b,
+                       const Panel<T>& panel, std::span<const ColumnRun<T>> columns,
+                       const Epilogue<T>& epilogue) {
+        const index_t MR = kernel.MR, NR = kernel.NR, ways = g.ways();
+        const GridRun& end = panel.runs[panel.run_count - 1];
+        T* joined = tiles_.data() + ways * MR * NR;
+        Epilogue<T> e = epilogue;
+        for (index_t i = 0; i < mc; i += MR) {
+            const index_t mr = std::min(MR, mc - i);
+            const T* b_sum = b;
+            for (index_t q = 0; q < ways; ++q) {
+                const index_t kc = channels * g.sums[static_cast<size_t>(q)].taps.count();
+                kernel.gemm_edge(mr, end.first + end.count, packed_loop(kernel, kc),
+                                 a[static_cast<size_t>(q)] + i * kc, b_sum,
+                                 tiles_.data() + q * MR * NR, NR, {});
+                b_sum += NR * kc;
+            }
+            kernel.interleave(mr * NR, ways, tiles_.data(), MR * NR, joined);
+            if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
+            for (const ColumnRun<T>& run : columns)
+                kernel.merge_tile(mr, run.count, joined + run.first, ways * NR,
+                                  run.c + i * g.output_m, g.output_m, 1, e);
+        }
+    }
+
+    const Kernels<T>& kernel;
+    const TapGemm<T>& g;
+    const Plan<T>& plan;
+    const std::vector<PackedTapWeights<T>>& packed_weights;  // one a sum, or empty
+    const index_t group_, count_;
+    std::vector<Panel<T>> panels;
+    AlignedBuffer<T> tiles_;
+};
+
+// A 1 x 1 window at stride 1 sees no rows: the plane is one long row.
+template <typename T>
+TapGemm<T> flattened(const TapGemm<T>& g) {
+    TapGemm<T> flat = g;
+    const bool same_size = g.PD == g.D && g.PH == g.H && g.PW == g.W;
+    const bool dense = g.ways() == 1 && g.output_h == g.PW && g.output_d == g.PH * g.PW;
+    if (!same_size || !dense || g.taps() != 1 || g.stride_d * g.stride_h * g.stride_w != 1)
+        return g;
+    const TapGrid& taps = g.sums.front().taps;
+    if (taps.d.first != 0 || taps.h.first != 0 || taps.w.first != 0) return g;
+    flat.PW = flat.W = flat.output_width = g.plane();
+    flat.PD = flat.PH = flat.D = flat.H = 1;
+    flat.output_d = flat.output_h = flat.PW;
+    return flat;
+}
+
 }  // namespace
 
 template <typename T>
-TapGemmBlocks tap_gemm_blocks(const Kernels<T>& kernel, index_t C, index_t taps) {
-    const index_t channels =
-        even_block(C, std::max<index_t>(1, kernel.KC / std::max<index_t>(taps, 1)), 1);
-    const index_t step_bytes = std::max<index_t>(channels * taps, 1) * index_t{sizeof(T)};
-    const index_t columns = kPackedBytes / step_bytes / kernel.NR * kernel.NR;
-    return {channels, std::clamp(columns, kernel.NR, 16 * kernel.NR)};
+void tap_gemm(const Kernels<T>& kernel, const TapGemm<T>& any) {
+    const TapGemm<T> g = flattened(any);
+    const index_t columns = g.N * g.pixels();
+    if (columns == 0 || g.M == 0 || g.G == 0) return;
+    const Plan<T> plan(kernel, g);
+    std::vector<PackedTapWeights<T>> packed;
+    if (plan.column_tasks >= kSharedColumnTasks)
+        for (const TapSum<T>& sum : g.sums)
+            packed.emplace_back(kernel, g, sum.weights, plan.channels);
+
+    parallel_for(g.G * plan.column_tasks * plan.row_tasks, arithmetic_nanoseconds(g.work()),
+                 [&](index_t task) {
+                     const index_t m = task % plan.row_tasks * plan.row_block;
+                     const index_t column =
+                         task / plan.row_tasks % plan.column_tasks * plan.column_block;
+                     const index_t group = task / (plan.row_tasks * plan.column_tasks);
+                     Task<T>(kernel, g, plan, packed, group, column,
+                             std::min(plan.column_block, columns - column))
+                         .run(m, std::min(plan.row_block, g.M - m));
+                 });
 }
 
-index_t tap_row_block(index_t M, index_t MR, index_t other_tasks) {
-    return even_block(M, std::max<index_t>(1, M * other_tasks / kEnoughTasks), MR);
-}
-
-template <typename T>
-void tap_gemm(const Kernels<T>& kernel, const std::vector<TapGemm<T>>& groups) {
-    if (groups.empty()) return;
-    const TapGemm<T>& g = groups.front();  // all have the same sizes
-    const index_t columns = g.N * g.PH * g.PW;
-    if (columns == 0 || g.M == 0) return;
-    const index_t taps = g.taps.count();
-    const TapGemmBlocks blocks = tap_gemm_blocks(kernel, g.C, taps);
-
-    const index_t column_block = even_block(columns, blocks.columns, kernel.NR);
-    const index_t column_tasks = ceil_div(columns, column_block);
-    const index_t other_tasks = column_tasks * static_cast<index_t>(groups.size());
-    const index_t row_block = tap_row_block(g.M, kernel.MR, other_tasks);
-    const index_t row_tasks = ceil_div(g.M, row_block);
-
-    const double multiply_adds = g.work() * static_cast<double>(groups.size());
-    parallel_for(other_tasks * row_tasks, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
-        const index_t group = task / (column_tasks * row_tasks);
-        const index_t column = task / row_tasks % column_tasks * column_block;
-        const index_t m = task % row_tasks * row_block;
-        run_task(kernel, groups[static_cast<size_t>(group)], blocks, m,
-                 std::min(row_block, g.M - m), column, std::min(column_block, columns - column));
-    });
-}
-
-template TapGemmBlocks tap_gemm_blocks(const Kernels<float>&, index_t, index_t);
-template TapGemmBlocks tap_gemm_blocks(const Kernels<double>&, index_t, index_t);
-template void tap_gemm(const Kernels<float>&, const std::vector<TapGemm<float>>&);
-template void tap_gemm(const Kernels<double>&, const std::vector<TapGemm<double>>&);
+template void tap_gemm(const Kernels<float>&, const TapGemm<float>&);
+template void tap_gemm(const Kernels<double>&, const TapGemm<double>&);
 
 }  // namespace pyconv

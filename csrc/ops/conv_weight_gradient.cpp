@@ -23,7 +23,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
-#include "ops/conv2d_implicit_gemm.h"
+#include "ops/conv_implicit_gemm.h"
 #include "ops/gemm_panel.h"
 
 namespace pyconv::implicit_gemm {
@@ -52,7 +52,7 @@ struct ColumnPanel {
 template <typename T>
 struct Group {
     const Kernels<T>& kernel;
-    const Conv2dShape& s;
+    const ConvShape& s;
     index_t OC, C;         // of this group
     const T* grad_output;  // of this group, image 0
     const T* input;
@@ -76,7 +76,7 @@ struct Group {
 };
 
 template <typename T>
-Group<T> make_group(const Kernels<T>& kernel, const Conv2dShape& s, index_t index,
+Group<T> make_group(const Kernels<T>& kernel, const ConvShape& s, index_t index,
                     const T* grad_output, const T* input, T* grad_weight) {
     const index_t OC = s.OC / s.G, C = s.C / s.G, NR = kernel.NR;
     const bool adjacent = s.dilation_w == 1 || s.KW == 1;
@@ -127,7 +127,7 @@ Group<T> make_group(const Kernels<T>& kernel, const Conv2dShape& s, index_t inde
 // Panel `p` of A for a segment.
 template <typename T>
 void copy_grad_output(const Group<T>& g, const Segment& segment, index_t p, T* a) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     const index_t MR = g.kernel.MR, pixels = s.OH * s.OW;
     const T* from = g.grad_output + segment.n * s.OC * pixels + p * MR * pixels + segment.oh * s.OW;
     for (index_t i = 0; i < segment.images; ++i) {
@@ -139,7 +139,7 @@ void copy_grad_output(const Group<T>& g, const Segment& segment, index_t p, T* a
 // Panel `p` of B for a segment: the input rows that it needs, zeros around the image included.
 template <typename T>
 void copy_input(const Group<T>& g, const Segment& segment, index_t p, T* b) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     const index_t plane = s.H * s.W;
     const index_t channels = g.narrow ? g.C : std::min(g.pitch, g.C - p * g.pitch);
     const index_t first_h = segment.oh * s.stride_h - s.pad_top;
@@ -174,7 +174,7 @@ void copy_input(const Group<T>& g, const Segment& segment, index_t p, T* b) {
 template <typename T>
 void add_segment(const Group<T>& g, const Segment& segment, index_t first, index_t end, const T* a,
                  const T* b, const index_t* offset, bool accumulate, T* sums) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     const index_t MR = g.kernel.MR, NR = g.kernel.NR;
     const KLoop k{.steps = segment.images * segment.rows * s.OW, .a_k = MR, .b_offset = offset};
     const Epilogue<T> epilogue{.accumulate = accumulate};
@@ -190,7 +190,7 @@ void add_segment(const Group<T>& g, const Segment& segment, index_t first, index
 // Where the pixels of a segment lie in B.
 template <typename T>
 void find_offsets(const Group<T>& g, index_t* offset) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     for (index_t image = 0; image < g.segment_images; ++image)
         for (index_t row = 0; row < g.segment_rows; ++row)
             for (index_t col = 0; col < s.OW; ++col)
@@ -201,7 +201,7 @@ void find_offsets(const Group<T>& g, index_t* offset) {
 // The sums, tile by tile, to grad_weight's (oc, c, kh, kw).
 template <typename T>
 void scatter(const Group<T>& g, index_t j, const T* sums) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     const ColumnPanel& panel = g.column_panels[static_cast<size_t>(j)];
     const index_t NR = g.kernel.NR, area = s.KH * s.KW;
     const T* tile = sums + j * g.oc_panels * g.kernel.MR * NR;
@@ -230,7 +230,7 @@ std::vector<Segment> all_segments(const Group<T>& g) {
 
 template <typename T>
 void run_group(const Group<T>& g) {
-    const Conv2dShape& s = g.s;
+    const ConvShape& s = g.s;
     const auto columns = static_cast<index_t>(g.column_panels.size());
     const std::vector<Segment> segments = all_segments(g);
     const auto count = static_cast<index_t>(segments.size());
@@ -277,8 +277,8 @@ void run_group(const Group<T>& g) {
 }  // namespace
 
 template <typename T>
-void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
-                            T* grad_weight) {
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
+                          T* grad_weight) {
     const index_t weights = s.OC * (s.C / s.G) * s.KH * s.KW;
     if (weights == 0) return;
     if (s.N * s.OH * s.OW == 0) {
@@ -293,7 +293,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T*
     });
 }
 
-template void conv2d_backward_weight(const Conv2dShape&, const float*, const float*, float*);
-template void conv2d_backward_weight(const Conv2dShape&, const double*, const double*, double*);
+template void conv_backward_weight(const ConvShape&, const float*, const float*, float*);
+template void conv_backward_weight(const ConvShape&, const double*, const double*, double*);
 
 }  // namespace pyconv::implicit_gemm

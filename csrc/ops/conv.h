@@ -13,11 +13,11 @@
 #pragma once
 
 #include "kernels/table.h"
-#include "ops/conv2d_shape.h"
+#include "ops/conv_shape.h"
 
 namespace pyconv {
 
-enum class Conv2dAlgorithm {
+enum class ConvAlgorithm {
     Auto,          // chosen from the shape and the ISA alone
     Im2col,        // the im2col matrix of one image in memory, then gemm: the textbook path
     ImplicitGemm,  // the same sums, packed on the fly
@@ -25,21 +25,20 @@ enum class Conv2dAlgorithm {
 };
 
 template <typename T>
-void conv2d(const Conv2dShape& s, const T* input, const T* weight, const T* bias,
-            Activation activation, Conv2dAlgorithm algorithm, T* output);
+void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+          ConvAlgorithm algorithm, T* output);
 
 // With `bias` (C values) and `activation`, which a gradient has no use for: transposed convolution.
 template <typename T>
-void conv2d_backward_input(const Conv2dShape& s, const T* grad_output, const T* weight,
-                           const T* bias, Activation activation, Conv2dAlgorithm algorithm,
-                           T* grad_input);
+void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+                         Activation activation, ConvAlgorithm algorithm, T* grad_input);
 
 template <typename T>
-void conv2d_backward_weight(const Conv2dShape& s, const T* grad_output, const T* input,
-                            Conv2dAlgorithm algorithm, T* grad_weight);
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
+                          ConvAlgorithm algorithm, T* grad_weight);
 
 // grad_bias[oc] = sum(n, oh, ow) grad_output[n, oc, oh, ow]
 template <typename T>
-void conv2d_backward_bias(const Shape4& output_shape, const T* grad_output, T* grad_bias);
+void conv_backward_bias(const Shape4& output_shape, const T* grad_output, T* grad_bias);
 
 }  // namespace pyconv

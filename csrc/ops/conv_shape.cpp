@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ops/conv2d_shape.h"
+#include "ops/conv_shape.h"
 
 #include <algorithm>
 #include <vector>
@@ -75,8 +75,8 @@ Range taps_inside(index_t count, index_t stride, index_t offset, index_t size) {
     return {begin, std::max(begin, end)};
 }
 
-Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const Shape4& weight,
-                              Pair stride, const Padding& padding, Pair dilation, index_t groups) {
+ConvShape ConvShape::make(const char* function, const Shape4& input, const Shape4& weight,
+                          Pair stride, const Padding& padding, Pair dilation, index_t groups) {
     checked_elements(function, "input", input);
     check_weight(function, weight, groups, "output");
     check_pair(function, "stride", stride, 1);
@@ -92,29 +92,29 @@ Conv2dShape Conv2dShape::make(const char* function, const Shape4& input, const S
     const WindowAxis horizontal =
         window_axis(function, "W", "weight", input[3], weight[3], stride[1], dilation[1],
                     padding.same, padding.left, padding.right, false);
-    const Conv2dShape s{.N = input[0],
-                        .C = input[1],
-                        .H = input[2],
-                        .W = input[3],
-                        .OC = weight[0],
-                        .KH = weight[2],
-                        .KW = weight[3],
-                        .OH = vertical.output,
-                        .OW = horizontal.output,
-                        .stride_h = stride[0],
-                        .stride_w = stride[1],
-                        .pad_top = vertical.pad_begin,
-                        .pad_left = horizontal.pad_begin,
-                        .dilation_h = dilation[0],
-                        .dilation_w = dilation[1],
-                        .G = groups};
+    const ConvShape s{.N = input[0],
+                      .C = input[1],
+                      .H = input[2],
+                      .W = input[3],
+                      .OC = weight[0],
+                      .KH = weight[2],
+                      .KW = weight[3],
+                      .OH = vertical.output,
+                      .OW = horizontal.output,
+                      .stride_h = stride[0],
+                      .stride_w = stride[1],
+                      .pad_top = vertical.pad_begin,
+                      .pad_left = horizontal.pad_begin,
+                      .dilation_h = dilation[0],
+                      .dilation_w = dilation[1],
+                      .G = groups};
     checked_elements(function, "output", {s.N, s.OC, s.OH, s.OW});
     return s;
 }
 
-Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& input,
-                                         const Shape4& weight, Pair stride, const Padding& padding,
-                                         Pair output_padding, Pair dilation, index_t groups) {
+ConvShape ConvShape::make_transposed(const char* function, const Shape4& input,
+                                     const Shape4& weight, Pair stride, const Padding& padding,
+                                     Pair output_padding, Pair dilation, index_t groups) {
     checked_elements(function, "input", input);
     check_weight(function, weight, groups, "input");
     check_pair(function, "stride", stride, 1);
@@ -152,22 +152,22 @@ Conv2dShape Conv2dShape::make_transposed(const char* function, const Shape4& inp
             pad_begin[d] = pads[2 * d];
         }
     }
-    const Conv2dShape s{.N = input[0],
-                        .C = checked_mul(function, "groups", weight[1], groups),
-                        .H = size[0],
-                        .W = size[1],
-                        .OC = weight[0],
-                        .KH = weight[2],
-                        .KW = weight[3],
-                        .OH = input[2],
-                        .OW = input[3],
-                        .stride_h = stride[0],
-                        .stride_w = stride[1],
-                        .pad_top = pad_begin[0],
-                        .pad_left = pad_begin[1],
-                        .dilation_h = dilation[0],
-                        .dilation_w = dilation[1],
-                        .G = groups};
+    const ConvShape s{.N = input[0],
+                      .C = checked_mul(function, "groups", weight[1], groups),
+                      .H = size[0],
+                      .W = size[1],
+                      .OC = weight[0],
+                      .KH = weight[2],
+                      .KW = weight[3],
+                      .OH = input[2],
+                      .OW = input[3],
+                      .stride_h = stride[0],
+                      .stride_w = stride[1],
+                      .pad_top = pad_begin[0],
+                      .pad_left = pad_begin[1],
+                      .dilation_h = dilation[0],
+                      .dilation_w = dilation[1],
+                      .G = groups};
     checked_elements(function, "output", {s.N, s.C, s.H, s.W});
     return s;
 }

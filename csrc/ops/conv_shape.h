@@ -18,33 +18,37 @@ struct Padding {
     index_t top = 0, bottom = 0, left = 0, right = 0;
 };
 
-struct Conv2dShape {
-    index_t N, C, H, W;  // input   (N, C, H, W)
-    index_t OC, KH, KW;  // weight  (OC, C / G, KH, KW)
-    index_t OH, OW;      // output  (N, OC, OH, OW)
-    index_t stride_h, stride_w;
-    index_t pad_top, pad_left;       // zeros before the first row and column
-    index_t dilation_h, dilation_w;  // 1 = dense
+struct ConvShape {
+    index_t N, C, D = 1, H, W;   // input   (N, C, D, H, W)
+    index_t OC, KD = 1, KH, KW;  // weight  (OC, C / G, KD, KH, KW)
+    index_t OD = 1, OH, OW;      // output  (N, OC, OD, OH, OW)
+    index_t stride_d = 1, stride_h, stride_w;
+    index_t pad_front = 0, pad_top, pad_left;        // zeros before the first plane, row and column
+    index_t dilation_d = 1, dilation_h, dilation_w;  // 1 = dense
     index_t G;
 
     // Checks every argument; throws std::invalid_argument that begins with `function`.
-    static Conv2dShape make(const char* function, const Shape4& input, const Shape4& weight,
-                            Pair stride, const Padding& padding, Pair dilation, index_t groups);
+    static ConvShape make(const char* function, const Shape4& input, const Shape4& weight,
+                          Pair stride, const Padding& padding, Pair dilation, index_t groups);
 
     // The convolution whose input gradient is the transposed convolution of `input` (N, C, H, W)
     // with `weight` (C, OC / G, KH, KW): its output is that input, its input is that output.
-    static Conv2dShape make_transposed(const char* function, const Shape4& input,
-                                       const Shape4& weight, Pair stride, const Padding& padding,
-                                       Pair output_padding, Pair dilation, index_t groups);
+    static ConvShape make_transposed(const char* function, const Shape4& input,
+                                     const Shape4& weight, Pair stride, const Padding& padding,
+                                     Pair output_padding, Pair dilation, index_t groups);
 
     Shape4 input_shape() const { return {N, C, H, W}; }
     Shape4 weight_shape() const { return {OC, C / G, KH, KW}; }
     Shape4 output_shape() const { return {N, OC, OH, OW}; }
 
+    index_t input_plane() const { return D * H * W; }
+    index_t output_plane() const { return OD * OH * OW; }
+    index_t taps() const { return KD * KH * KW; }
+
     // Multiply-adds of one pass, taps on the padding included.
     double multiply_adds() const {
-        return static_cast<double>(N * OC) * static_cast<double>(OH * OW) *
-               static_cast<double>(C / G * KH * KW);
+        return static_cast<double>(N * OC) * static_cast<double>(output_plane()) *
+               static_cast<double>(C / G * taps());
     }
 };
 
