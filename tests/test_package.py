@@ -222,8 +222,8 @@ def test_isa_objects_define_names_in_their_namespace_only(isa: str, tmp_path: Pa
     cmake = (ROOT / "CMakeLists.txt").read_text()
     found = re.search(rf"pyconv_isa\({isa}((?: -\S+)*)\)", cmake)
     assert found is not None
-    command = [tool("g++"), "-std=c++20", "-O0", "-fno-exceptions", "-fno-rtti", "-Wno-psabi"]
-    flags = ["-I", str(ROOT / "csrc"), *found[1].split()]
+    command = [tool("g++"), "-std=c++20", "-fno-exceptions", "-fno-rtti", "-Wno-psabi"]
+    flags = ["-I", str(ROOT / "csrc"), *found[1].split(), "-O0"]
     subprocess.run([*command, *flags, "-c", source, "-o", object_file], check=True)
     symbols = output_of(tool("nm"), "-C", "--defined-only", object_file).splitlines()
     names = [line.split(" ", 2)[2] for line in symbols]

@@ -18,7 +18,7 @@
 namespace pyconv::PYCONV_ISA {
 
 // How a tile finds its operands; see KLoop.
-enum class Walk { Packed, Strided, Offsets };
+enum class Walk { Packed, Strided, OffsetsA, OffsetsB };
 
 // C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns; ldc is the
 // step between rows of C. Unless it is kWhole, C has only `rows` of these rows, and its last vector only
@@ -31,8 +31,12 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     index_t a_row[MR];
-    for (index_t i = 0; i < MR; ++i)
-        a_row[i] = kWalk != Walk::Strided ? i : (kWhole || i < rows ? i : 0) * k.a_step;
+    for (index_t i = 0; i < MR; ++i) {
+        const index_t row = kWhole || i < rows ? i : 0;  // rows beyond the edge repeat the first
+        a_row[i] = kWalk == Walk::Strided    ? row * k.a_step
+                   : kWalk == Walk::OffsetsA ? k.a_row[row]
+                                             : i;
+    }
     typename V::Lanes last_lanes;
     if constexpr (!kWhole) last_lanes = V::lanes_before(last);
     const auto load = [&](const T* p, int j, bool whole) {
@@ -48,22 +52,23 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     }
     for (index_t step = 0; step < k.steps; ++step, a += k.a_k) {
-        const T* bk = kWalk == Walk::Offsets ? b + k.b_offset[step] : b;
+        const T* ak = kWalk == Walk::OffsetsA ? a + k.a_offset[step] : a;
+        const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         V bv[NV];
         for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, kWalk != Walk::Strided);
         for (int i = 0; i < MR; ++i) {
-            const V ai = V::broadcast(a[a_row[i]]);
+            const V ai = V::broadcast(ak[a_row[i]]);
             for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
         }
-        if (kWalk != Walk::Offsets) b += k.b_k;
+        if (kWalk != Walk::OffsetsB) b += k.b_k;
     }
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
     const auto each = [&](auto&& step) {
-#pragma GCC unroll 16
+        PYCONV_UNROLL(16)
         for (int i = 0; i < MR; ++i) {
             if (!kWhole && i >= rows) break;
-#pragma GCC unroll 4
+            PYCONV_UNROLL(4)
             for (int j = 0; j < NV; ++j) step(acc[i][j], i, j);
         }
     };
@@ -89,7 +94,9 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
 template <typename T, int MR, int NV>
 void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
     if (k.b_offset != nullptr) {
-        gemm_tile<T, MR, NV, Walk::Offsets, true>(k, a, b, c, ldc, e, MR, 0);
+        gemm_tile<T, MR, NV, Walk::OffsetsB, true>(k, a, b, c, ldc, e, MR, 0);
+    } else if (k.a_offset != nullptr) {
+        gemm_tile<T, MR, NV, Walk::OffsetsA, true>(k, a, b, c, ldc, e, MR, 0);
     } else if (k.a_step == 1) {
         gemm_tile<T, MR, NV, Walk::Packed, true>(k, a, b, c, ldc, e, MR, 0);
     } else {
@@ -98,7 +105,7 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
 }
 
 // The next smaller number of rows that has a kernel of its own.
-constexpr int fewer_rows(int rows) { return rows == 12 ? 8 : rows == 6 ? 4 : rows / 2; }
+constexpr int fewer_rows(int rows) { return rows > 6 ? (rows == 12 ? 8 : 6) : rows - 1; }
 
 // The mr x nr corner of a tile, at the edge of C: nothing beyond is read or written, and most of what
 // is not there costs nothing.
@@ -114,7 +121,9 @@ void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T
     const auto tile = [&](auto vectors, index_t last) {
         constexpr int kVectors = decltype(vectors)::value;
         if (k.b_offset != nullptr) {
-            gemm_tile<T, MR, kVectors, Walk::Offsets, false>(k, a, b, c, ldc, e, mr, last);
+            gemm_tile<T, MR, kVectors, Walk::OffsetsB, false>(k, a, b, c, ldc, e, mr, last);
+        } else if (k.a_offset != nullptr) {
+            gemm_tile<T, MR, kVectors, Walk::OffsetsA, false>(k, a, b, c, ldc, e, mr, last);
         } else if (k.padded) {
             gemm_tile<T, MR, kVectors, Walk::Packed, false>(k, a, b, c, ldc, e, mr, last);
         } else {
@@ -182,14 +191,15 @@ template <typename T, int kAccumulators>
 double fma_peak(index_t steps, T* result) {
     using V = Vec<T>;
     V acc[kAccumulators];
-#pragma GCC unroll 32
+    PYCONV_UNROLL(32)
     for (int i = 0; i < kAccumulators; ++i) acc[i] = V::broadcast(static_cast<T>(i));
     const V factor = V::broadcast(T(0.5)), summand = V::broadcast(T(1));
-    for (index_t step = 0; step < steps; ++step)
-#pragma GCC unroll 32
+    for (index_t step = 0; step < steps; ++step) {
+        PYCONV_UNROLL(32)
         for (int i = 0; i < kAccumulators; ++i) acc[i] = fma(acc[i], factor, summand);
+    }
     V sum = V::zero();
-#pragma GCC unroll 32
+    PYCONV_UNROLL(32)
     for (int i = 0; i < kAccumulators; ++i) sum = sum + acc[i];
     sum.store(result);
     return 2.0 * kAccumulators * static_cast<double>(V::lanes) * static_cast<double>(steps);

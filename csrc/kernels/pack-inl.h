@@ -22,13 +22,13 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
     for (; k + L < kc; k += L) {
         for (index_t r0 = kLastGroup; r0 >= 0; r0 -= L) {
             Vec<T> block[L];
-#pragma GCC unroll 16
+            PYCONV_UNROLL(16)
             for (index_t i = 0; i < L; ++i) {
                 block[i] =
                     r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k) : Vec<T>::zero();
             }
             transpose<T>(block);
-#pragma GCC unroll 16
+            PYCONV_UNROLL(16)
             for (index_t i = 0; i < L; ++i) block[i].store(panel + (k + i) * R + r0);
         }
     }
@@ -167,10 +167,10 @@ void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
     for (index_t i = 0; i < whole_rows; i += L) {
         for (index_t j = 0; j < whole_cols; j += L) {
             Vec<T> block[L];
-#pragma GCC unroll 16
+            PYCONV_UNROLL(16)
             for (index_t l = 0; l < L; ++l) block[l] = Vec<T>::load(in + (i + l) * in_step + j);
             transpose<T>(block);
-#pragma GCC unroll 16
+            PYCONV_UNROLL(16)
             for (index_t l = 0; l < L; ++l) block[l].store(out + (j + l) * out_step + i);
         }
     }

@@ -23,10 +23,14 @@ enum class Activation { None, Relu };
 // that the taps of a convolution read, or those that a weight gradient sums over, where they lie.
 struct KLoop {
     index_t steps;
-    index_t a_k;
+    index_t a_k = 0;
     index_t a_step = 1;  // between the MR values of A that one step needs; 1 with b_offset
     index_t b_k = 0;
     const index_t* b_offset = nullptr;
+    // With a_offset, value i of A at step k is a[a_row[i] + a_offset[k]]: a weight gradient, whose rows
+    // are the weights and whose steps are the pixels.
+    const index_t* a_offset = nullptr;
+    const index_t* a_row = nullptr;
     // MR values of A and NR of B may be read at every step even where fewer are needed, and a_step is
     // 1: true of packed panels. Implied by b_offset.
     bool padded = false;

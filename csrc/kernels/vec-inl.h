@@ -15,6 +15,15 @@
 #include <arm_neon.h>
 #endif
 
+// Before a loop that must be unrolled for its registers to be registers. Not for an ISA that only tests
+// run, whose code would be the largest of all.
+#if defined(PYCONV_COMPACT)
+#define PYCONV_UNROLL(count)
+#else
+#define PYCONV_PRAGMA(text) _Pragma(#text)
+#define PYCONV_UNROLL(count) PYCONV_PRAGMA(GCC unroll count)
+#endif
+
 namespace pyconv::PYCONV_ISA {
 
 template <typename T>
@@ -282,7 +291,7 @@ inline __attribute__((always_inline)) void exchange_blocks(Vec<T> (&rows)[Vec<T>
         low[l] = (l & S) ? L + l - S : l;
         high[l] = (l & S) ? L + l : l + S;
     }
-#pragma GCC unroll 16
+    PYCONV_UNROLL(16)
     for (int i = 0; i < L; ++i) {
         if (i & S) continue;
         const auto a = rows[i].v, b = rows[i + S].v;
