@@ -73,7 +73,8 @@ struct Job {
     }
 };
 
-// Lets the interrupt check run now and then. Used by the calling thread only.
+// Lets the interrupt check run now and then. Used by the calling thread only. The time of the next
+// check outlives the call: an op may be thousands of parallel_for that take a millisecond each.
 class InterruptPoll {
   public:
     void operator()() {
@@ -85,9 +86,10 @@ class InterruptPoll {
     }
 
   private:
+    static thread_local Clock::time_point next_;
     void (*check_)() = interrupt_check.load(std::memory_order_relaxed);
-    Clock::time_point next_ = Clock::now() + kInterruptPeriod;
 };
+thread_local Clock::time_point InterruptPoll::next_{};
 
 // The workers and the one job they may have. Made at the first call that needs it, never destroyed:
 // the threads live as long as the process, and a forked child abandons the parent's.
