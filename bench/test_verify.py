@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The suite itself is verified: its checks, choice of cases, and summaries."""
+"""The suite itself is verified: its checks, choice of cases, summaries and measure of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import timing
+from bench import memory, timing
 from bench.networks import NETWORKS, convolutions
 from bench.options import add_options, chosen_cases
 from bench.peers import measure
@@ -354,3 +354,40 @@ def test_measure_frees_what_was_prepared(rng: np.random.Generator) -> None:
     assert not wrong
     assert len(prepared) == 2
     assert all(reference() is None for reference in prepared)
+
+
+linux = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux has /proc/self/clear_refs"
+)
+
+
+@linux
+@pytest.mark.parametrize("before", [0, 200], ids=["first", "after_a_higher_peak"])
+def test_peak_growth_sees_a_known_allocation(before: int) -> None:
+    np.ones(before * memory.MIB, np.uint8)  # and free it at once
+    growth = memory.peak_growth(lambda: np.ones(64 * memory.MIB, np.uint8))
+    assert growth / memory.MIB == pytest.approx(64, abs=1)
+
+
+@linux
+def test_peak_growth_sees_memory_that_the_allocator_kept() -> None:
+    def many_small() -> list[FloatArray]:
+        return [np.ones(15_000, np.float32) for _ in range(1000)]
+
+    blocks = many_small()
+    above = np.ones(15_000, np.float32)  # keeps the heap from shrinking by itself
+    blocks.clear()
+    assert memory.peak_growth(many_small) / memory.MIB == pytest.approx(57, abs=4)
+    assert above.all()
+
+
+@linux
+def test_peak_growth_is_nothing_for_memory_that_was_there() -> None:
+    held = np.ones(64 * memory.MIB, np.uint8)
+    assert memory.peak_growth(lambda: held.fill(2)) < memory.MIB
+
+
+@linux
+def test_scratch_is_measured_in_another_process() -> None:
+    growth = memory.scratch(cases("conv2d", "smoke")[0], "auto", threads=1)
+    assert 0 <= growth < 2 * memory.MIB
