@@ -5,9 +5,12 @@
 
     python -m pytest bench --benchmark-only   # times pyconv alone, with pytest-benchmark
     python -m bench.peers                     # times pyconv beside every installed peer
+    python -m bench.memory                    # measures the scratch memory of pyconv's calls
 
-`workloads` says what is computed, `subjects` who computes it, `verify` whether the answer is right,
-`timing` how long it took, `machine` on what, and `report` prints, saves and plots the result.
+`workloads` says what is computed, `selection` and `networks` on which shapes, `options` which of
+them a command runs, `subjects` who computes it, `verify` whether the answer is right, `timing` how
+long it took and `machine` on what. `results` sums up beside the targets, `report` prints and saves,
+`plot` draws.
 """
 
 import sys

@@ -38,6 +38,6 @@ def time_case(benchmark: Any, rng: np.random.Generator) -> TimeCase:
         )
         if benchmark.stats is not None:  # None under --benchmark-disable
             rate = round(case.work / benchmark.stats.stats.median / 1e9, 2)
-            benchmark.extra_info["gbps" if case.is_memory_bound else "gflops"] = rate
+            benchmark.extra_info[case.unit] = rate
 
     return time_one

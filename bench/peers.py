@@ -14,17 +14,19 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import machine, report
+from bench import machine, plot, report
+from bench.options import add_options, chosen_cases
+from bench.results import Row, scalings, summarise
 from bench.subjects import Pyconv, Subject, installed_peers
 from bench.timing import Timing, interleave, settle
-from bench.verify import WrongAnswerError, check_for
-from bench.workloads import OPS, Case, cases
+from bench.verify import Check, WrongAnswerError, check_for
+from bench.workloads import Case, FloatArray
 
 SEED = 0
 
@@ -35,18 +37,13 @@ UNSET_NOTE = "PYCONV_BENCH_UNSET"  # tells the restarted process what was taken 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison that the command line asks for; the exit status."""
-    options = _parse(arguments)
-    chosen = [
-        case
-        for op in options.op or OPS
-        for case in cases(op, dtype=options.dtype, smoke=options.smoke)
-        if options.filter in f"{case.workload.name} {case.workload.shape}"
-    ]
-    if not chosen:
-        print(f"bench.peers: no workload matches --filter {options.filter!r}", file=sys.stderr)
-        return 2
+    options, chosen = _parse(arguments)
     peers, missing = installed_peers()
-    subjects = [Pyconv(options.algorithm), *peers]
+    subjects = [
+        subject
+        for subject in (Pyconv(options.algorithm), *peers)
+        if options.dtype in subject.dtypes
+    ]
     header = {
         **machine.describe(),
         "dtype": options.dtype,
@@ -60,56 +57,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(report.header_text(header), flush=True)
 
-    rows: list[report.Row] = []
-    for threads in options.threads:
-        for op in dict.fromkeys(case.op for case in chosen):
-            of_op = [case for case in chosen if case.op == op]
-            rows += _compare(of_op, subjects, threads, options.seconds, header)
-    print(report.summary_text(report.summarise(rows)))
+    rows: list[Row] = []
+    rng = np.random.default_rng(SEED)
+    for case in chosen:
+        able = [subject for subject in subjects if case.op in subject.ops]
+        names = [subject.name for subject in able]
+        if not rows or rows[-1].case.op != case.op:
+            print(report.table_head(case, names, header), flush=True)
+        for row in compare(case, able, options.threads, options.seconds, header, rng):
+            rows.append(row)
+            print(report.table_row(row, names), flush=True)
+        if options.json is not None:  # after every case: a long run may be cut short
+            report.write_json(options.json, header, rows)
+    print(report.summary_text(summarise(rows), scalings(rows)))
     for row in rows:
         for name, problem in row.wrong.items():
-            where = f"{row.case.op} {row.case.workload.name}, threads={row.threads}"
+            where = f"{row.case.op} {row.case.label}, threads={row.threads}"
             print(f"WRONG {name}: {where}: {problem}", file=sys.stderr)
-    if options.json is not None:
-        report.write_json(options.json, header, rows)
     if options.plot is not None:
-        report.write_plot(options.plot, header, rows)
+        plot.write_plot(options.plot, header, rows)
     return 1 if any(row.wrong for row in rows) else 0
 
 
-def _compare(
-    of_op: Sequence[Case],
+def compare(
+    case: Case,
     subjects: Sequence[Subject],
-    threads: int,
+    thread_counts: Sequence[int],
     seconds: float,
     header: Mapping[str, Any],
-) -> list[report.Row]:
-    """Measure and print the cases of one op."""
-    op = of_op[0].op
-    rng = np.random.default_rng(SEED)
-    able = [subject for subject in subjects if op in subject.ops]
-    names = [subject.name for subject in able]
-    print(report.table_head(op, names, header, threads), flush=True)
-    rows = []
-    for case in of_op:
-        ceiling = header["copy_bandwidth"] if case.is_memory_bound else header["fma_peak"][threads]
-        timings, wrong = measure(case, able, threads=threads, seconds=seconds, rng=rng)
-        rows.append(report.Row(case, threads, ceiling, timings, wrong))
-        print(report.table_row(rows[-1], names), flush=True)
-    return rows
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """Measure one case with each number of threads, one right after the other."""
+    arrays = case.arrays(rng)
+    check = check_for(case, arrays, rng)
+    for threads in thread_counts:
+        timings, wrong = measure(case, arrays, check, subjects, threads, seconds)
+        memory_bound = case.workload.is_memory_bound
+        ceiling = header["copy_bandwidth"] if memory_bound else header["fma_peak"][threads]
+        yield Row(case, threads, ceiling, timings, wrong)
 
 
 def measure(
     case: Case,
+    arrays: tuple[FloatArray, ...],
+    check: Check,
     subjects: Sequence[Subject],
-    *,
     threads: int,
     seconds: float,
-    rng: np.random.Generator,
 ) -> tuple[dict[str, Timing], dict[str, str]]:
-    """Check, then time, every subject that has the case; timings and wrong answers by name."""
-    arrays = case.arrays(rng)
-    check = check_for(case, arrays, rng)
+    """Check, then time, every subject that has the case; timings and wrong answers by name.
+
+    What the subjects prepared lives as long as this call: a large layer takes hundreds of MB each.
+    """
     calls = {}
     wrong = {}
     for subject in subjects:
@@ -127,33 +126,21 @@ def measure(
     return interleave(calls, seconds=seconds, settled=threads == 1), wrong
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Case]]:
     parser = argparse.ArgumentParser(
         prog="python -m bench.peers",
         description="Time pyconv beside every installed peer; each answer is checked first.",
     )
-    parser.add_argument("--op", choices=OPS, action="append", help="may be repeated; default all")
-    parser.add_argument("--threads", type=_thread_counts, default=[1], metavar="N[,N]")
-    parser.add_argument("--filter", default="", metavar="TEXT", help="part of a name or shape")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--algorithm", default="auto", help="of pyconv's convolutions")
+    add_options(parser)
     parser.add_argument("--seconds", type=_positive, help="timed, per subject and workload (0.5)")
     parser.add_argument("--json", type=_output_file, metavar="FILE", help="save the result")
     parser.add_argument("--plot", type=_output_file, metavar="FILE.svg", help="needs matplotlib")
-    parser.add_argument("--smoke", action="store_true", help="tiny workloads, seconds in all")
     options = parser.parse_args(arguments)
     if options.seconds is None:
-        options.seconds = 0.002 if options.smoke else 0.5
+        options.seconds = 0.002 if options.workloads == "smoke" else 0.5
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
-    return options
-
-
-def _thread_counts(text: str) -> list[int]:
-    parts = text.split(",")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected positive integers, as in 1,2")
-    return [int(part) for part in parts]
+    return options, chosen_cases(parser, options)
 
 
 def _positive(text: str) -> float:

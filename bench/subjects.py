@@ -23,16 +23,7 @@ import numpy as np
 
 import pyconv
 from bench.course import CourseConv2d
-from bench.workloads import (
-    CONV2D_OPS,
-    OPS,
-    POOL2D_OPS,
-    Case,
-    Conv2d,
-    FloatArray,
-    Gemm,
-    Pool2d,
-)
+from bench.workloads import OPS, Case, Conv2d, FloatArray, Gemm, Pool2d
 from pyconv import functional as F
 
 Arrays = tuple[FloatArray, ...]
@@ -51,6 +42,7 @@ class Subject(ABC):
 
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     version: str
 
     def set_threads(self, threads: int) -> None:  # noqa: B027  (most take it in `prepare`)
@@ -58,7 +50,7 @@ class Subject(ABC):
 
     @abstractmethod
     def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run | None:
-        """Make the library ready; None if it does not have this shape or dtype."""
+        """Make the library ready for an op and dtype it has; None if it lacks this shape."""
 
 
 def _as_is(output: Any) -> FloatArray:
@@ -85,25 +77,23 @@ class Pyconv(Subject):
         pyconv.set_num_threads(threads)
 
     def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run:
-        """Bind the function of pyconv.functional that has the op's name."""
-        w = case.workload
-        function = getattr(F, case.op)
-        if isinstance(w, Gemm):
-            out = np.empty((w.M, w.N), case.dtype)
-            call = partial(function, *arrays, trans_a=w.trans_a, trans_b=w.trans_b, out=out)
-        elif isinstance(w, Pool2d):
-            call = partial(function, *arrays, (w.KH, w.KW), stride=w.stride, padding=w.padding)
-        else:
-            tensors = (*arrays, *case.shape_arguments)
-            call = partial(function, *tensors, **w.options, algorithm=self._algorithm)
-        return Run(call, _as_is)
+        """Bind the op's function and, for a matrix product, its result."""
+        out = np.empty(case.result_shape, case.dtype) if case.op == "gemm" else None
+        return Run(self.bind(case, arrays, out), _as_is)
+
+    def bind(self, case: Case, arrays: Arrays, out: FloatArray | None) -> Callable[[], Any]:
+        """Bind the function of pyconv.functional that has the op's name, result included."""
+        options = case.workload.options
+        if isinstance(case.workload, Conv2d):
+            options |= {"algorithm": self._algorithm}
+        return partial(getattr(F, case.op), *arrays, *case.arguments, **options, out=out)
 
 
 class NumPy(Subject):
     """`np.matmul`, and pooling tap by tap; it has no convolution."""
 
     name = "numpy"
-    ops = ("gemm", *POOL2D_OPS)
+    ops = (*Gemm.ops, *Pool2d.ops)
 
     def __init__(self) -> None:
         self.version = np.__version__
@@ -170,7 +160,7 @@ class Torch(Subject):
         """Set the process's thread count."""
         self._torch.set_num_threads(threads)
 
-    def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run | None:
+    def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run:
         """Convert the arrays to tensors in the memory format and bind the ATen function."""
         tensors = [self._torch.from_numpy(array) for array in arrays]
         w = case.workload
@@ -181,8 +171,7 @@ class Torch(Subject):
         if isinstance(w, Conv2d):
             return Run(self._conv2d(case.op, w, *tensors), self._to_numpy)
         pool = getattr(self._torch.nn.functional, case.op)
-        call = partial(pool, *tensors, (w.KH, w.KW), stride=w.stride, padding=w.padding)
-        return Run(call, self._to_numpy)
+        return Run(partial(pool, *tensors, *case.arguments, **w.options), self._to_numpy)
 
     def _gemm(self, w: Gemm, a: Any, b: Any) -> Callable[[], Any]:
         out = self._torch.empty((w.M, w.N), dtype=a.dtype)
@@ -227,7 +216,7 @@ class TorchChannelsLast(Torch):
     """PyTorch on channels_last tensors, weights and gradients included: its fast layout."""
 
     name = "torch channels_last"
-    ops = (*CONV2D_OPS, *POOL2D_OPS)
+    ops = (*Conv2d.ops, *Pool2d.ops)
     _memory_format = "channels_last"
 
 
@@ -235,7 +224,8 @@ class OnnxRuntime(Subject):
     """onnxruntime: one-node model, weight as initialiser, highest optimisation, bound outputs."""
 
     name = "onnxruntime"
-    ops = ("gemm", "conv2d", *POOL2D_OPS)
+    ops = ("gemm", "conv2d", *Pool2d.ops)
+    dtypes = ("float32",)  # its CPU convolution has no other
 
     def __init__(self) -> None:
         self._ort: Any = importlib.import_module("onnxruntime")
@@ -243,11 +233,9 @@ class OnnxRuntime(Subject):
         self._helper: Any = importlib.import_module("onnx.helper")
         self.version = self._ort.__version__
 
-    def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run | None:
+    def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run:
         """Build a session on a one-node model with its input and output bound."""
         w = case.workload
-        if case.dtype != "float32":  # its CPU convolution has no other
-            return None
         if isinstance(w, Gemm):
             attributes = {"transA": int(w.trans_a), "transB": int(w.trans_b)}
             return self._run("Gemm", attributes, list(arrays), [], (w.M, w.N), threads)
@@ -313,6 +301,7 @@ class Ncnn(Subject):
 
     name = "ncnn"
     ops = ("conv2d",)
+    dtypes = ("float32",)
 
     def __init__(self) -> None:
         self._ncnn: Any = importlib.import_module("ncnn")
@@ -321,7 +310,7 @@ class Ncnn(Subject):
     def prepare(self, case: Case, arrays: Arrays, threads: int) -> Run | None:
         """Build a net of one layer that computes in float32 throughout."""
         w = case.workload
-        if not isinstance(w, Conv2d) or w.N != 1 or case.dtype != "float32":
+        if not isinstance(w, Conv2d) or w.N != 1:
             return None
         input, weight = arrays
         net = self._ncnn.Net()
@@ -354,7 +343,7 @@ class Course(Subject):
     """The Cython im2col convolution of bench/course.py."""
 
     name = "course"
-    ops = CONV2D_OPS
+    ops = Conv2d.ops
 
     def __init__(self) -> None:
         self._course = CourseConv2d()
@@ -372,7 +361,7 @@ class Course(Subject):
         if not isinstance(w, Conv2d) or w.groups > 1 or w.dilation > 1:
             return None
         function = getattr(self._course, case.op)
-        tensors = (*arrays, *case.shape_arguments)
+        tensors = (*arrays, *case.arguments)
         return Run(partial(function, *tensors, stride=w.stride, padding=w.padding), _as_is)
 
 

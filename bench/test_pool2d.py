@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from bench.conftest import TimeCase
-from bench.workloads import Case, cases
+from bench.selection import cases
+from bench.workloads import Case
 
 
 @pytest.mark.parametrize("case", cases("max_pool2d"), ids=lambda case: case.workload.name)

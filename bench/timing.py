@@ -4,7 +4,7 @@
 The speed of a machine drifts by more than the differences that matter, so subjects are never
 timed one after the other but in turns, and each round starts with another subject. A turn waits
 until the threads of the last one rest, calls once untimed (which brings the subject's own data and
-threads back), and then times enough calls to make one sample.
+threads back; a long call is not worth it), and then times enough calls to make one sample.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 ROUNDS = 25  # samples a subject, unless its calls are so long that the budget allows fewer
 MIN_ROUNDS = 3
+LONG = 0.1  # seconds; caches are full and threads awake within a few hundredths of it
 
 Call = Callable[[], object]
 
@@ -40,10 +41,8 @@ def interleave(
 
     `settled` says that no call leaves threads running behind it, so that nobody need be waited for.
     """
-    repeats = {
-        name: max(1, round(seconds / ROUNDS / _seconds_of_one(call)))
-        for name, call in calls.items()
-    }
+    estimates = {name: _seconds_of_one(call) for name, call in calls.items()}
+    repeats = {name: max(1, round(seconds / ROUNDS / one)) for name, one in estimates.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     timed = 0.0
@@ -54,7 +53,8 @@ def interleave(
             for name in order:
                 if not settled:
                     settle()
-                calls[name]()
+                if estimates[name] < LONG:
+                    calls[name]()
                 elapsed = _time(calls[name], repeats[name])
                 samples[name].append(elapsed / repeats[name])
                 timed += elapsed
@@ -77,7 +77,8 @@ def settle(patience: float = 0.25) -> None:
 
 
 def _seconds_of_one(call: Call) -> float:
-    call()
+    if (first := _time(call, 1)) >= LONG:
+        return first
     repeats = 1
     # A single call of a microsecond is mostly the clock.
     while (elapsed := _time(call, repeats)) < 2e-4:
