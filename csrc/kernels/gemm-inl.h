@@ -17,6 +17,10 @@
 
 namespace pyconv::PYCONV_ISA {
 
+// The next smaller number of rows that has a kernel: up to 6, every one.
+constexpr int fewer_rows(int rows) { return rows > 6 ? (rows == 12 ? 8 : 6) : rows - 1; }
+constexpr bool has_kernel_of_its_own(int rows) { return rows <= 6; }
+
 // How a tile finds its operands; see KLoop.
 enum class Walk { Packed, Strided, OffsetsA, OffsetsB };
 
@@ -24,18 +28,27 @@ enum class Walk { Packed, Strided, OffsetsA, OffsetsB };
 // step between rows of C. Unless it is kWhole, C has only `rows` of these rows, and its last vector only
 // `last` values: nothing else of C is touched, nor of A and B where they are strided; packed ones are
 // padded.
-template <typename T, int MR, int NV, Walk kWalk, bool kWhole>
+//
+// Where A is strided, one pointer serves three rows (x86 adds a register once or twice to an address):
+// a pointer a row would not fit into the registers. Rows beyond the edge repeat the first one.
+template <typename T, int MR, int NV, Walk kWalk, bool kWhole, bool kMaskB = false>
 inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a, const T* b, T* c,
                                                      index_t ldc, const Epilogue<T>& e,
                                                      index_t rows, index_t last) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
+    constexpr bool kExact = kWhole || has_kernel_of_its_own(MR);
+    constexpr bool kByThrees = kWalk == Walk::Strided && kExact;
+    constexpr int kThrees = (MR + 2) / 3;
+    const T* threes[kThrees];
+    if constexpr (kByThrees)
+        for (int i = 0; i < kThrees; ++i) threes[i] = a + 3 * i * k.a_step;
     index_t a_row[MR];
     for (index_t i = 0; i < MR; ++i) {
-        const index_t row = kWhole || i < rows ? i : 0;  // rows beyond the edge repeat the first
-        a_row[i] = kWalk == Walk::Strided    ? row * k.a_step
-                   : kWalk == Walk::OffsetsA ? k.a_row[row]
-                                             : i;
+        const index_t row = kExact || i < rows ? i : 0;
+        a_row[i] = kWalk == Walk::OffsetsA  ? k.a_row[row]
+                   : kWalk == Walk::Strided ? row * k.a_step
+                                            : i;
     }
     typename V::Lanes last_lanes;
     if constexpr (!kWhole) last_lanes = V::lanes_before(last);
@@ -51,15 +64,19 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         if (kWhole) __builtin_prefetch(c + i * ldc, 1);
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     }
-    for (index_t step = 0; step < k.steps; ++step, a += k.a_k) {
+    for (index_t step = 0; step < k.steps; ++step) {
         const T* ak = kWalk == Walk::OffsetsA ? a + k.a_offset[step] : a;
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         V bv[NV];
-        for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, kWalk != Walk::Strided);
+        for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, !kMaskB);
         for (int i = 0; i < MR; ++i) {
-            const V ai = V::broadcast(ak[a_row[i]]);
-            for (int j = 0; j < NV; ++j) acc[i][j] = fma(ai, bv[j], acc[i][j]);
+            const T* ai = kByThrees ? threes[i / 3] + i % 3 * k.a_step : ak + a_row[i];
+            const V factor = V::broadcast(*ai);
+            for (int j = 0; j < NV; ++j) acc[i][j] = fma(factor, bv[j], acc[i][j]);
         }
+        if constexpr (kByThrees)
+            for (int i = 0; i < kThrees; ++i) threes[i] += k.a_k;
+        a += k.a_k;
         if (kWalk != Walk::OffsetsB) b += k.b_k;
     }
 
@@ -104,9 +121,6 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
     }
 }
 
-// The next smaller number of rows that has a kernel of its own.
-constexpr int fewer_rows(int rows) { return rows > 6 ? (rows == 12 ? 8 : 6) : rows - 1; }
-
 // The mr x nr corner of a tile, at the edge of C: nothing beyond is read or written, and most of what
 // is not there costs nothing.
 template <typename T, int MR, int NV>
@@ -124,10 +138,12 @@ void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T
             gemm_tile<T, MR, kVectors, Walk::OffsetsB, false>(k, a, b, c, ldc, e, mr, last);
         } else if (k.a_offset != nullptr) {
             gemm_tile<T, MR, kVectors, Walk::OffsetsA, false>(k, a, b, c, ldc, e, mr, last);
-        } else if (k.padded) {
+        } else if (k.a_padded && k.b_padded) {
             gemm_tile<T, MR, kVectors, Walk::Packed, false>(k, a, b, c, ldc, e, mr, last);
-        } else {
+        } else if (k.b_padded) {
             gemm_tile<T, MR, kVectors, Walk::Strided, false>(k, a, b, c, ldc, e, mr, last);
+        } else {
+            gemm_tile<T, MR, kVectors, Walk::Strided, false, true>(k, a, b, c, ldc, e, mr, last);
         }
     };
     if (nr > L) {

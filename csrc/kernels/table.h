@@ -31,9 +31,10 @@ struct KLoop {
     // are the weights and whose steps are the pixels.
     const index_t* a_offset = nullptr;
     const index_t* a_row = nullptr;
-    // MR values of A and NR of B may be read at every step even where fewer are needed, and a_step is
-    // 1: true of packed panels. Implied by b_offset.
-    bool padded = false;
+    // Packed panels are padded: at every step NR values of B may be read, or MR of A, even where fewer are
+    // needed. Implied for B by both kinds of offsets.
+    bool b_padded = false;
+    bool a_padded = false;
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile +

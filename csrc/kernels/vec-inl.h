@@ -81,8 +81,9 @@ struct Vec {
     static Lanes even_lanes() { return (lane_numbers() & 1) == Mask{}; }
 #endif
 
-    // These lanes from memory, the others of `rest`, bit for bit.
-    static Vec load_lanes(const T* p, Lanes which, Vec rest = zero());
+    // These lanes from memory, the others 0, or those of `rest`, bit for bit.
+    static Vec load_lanes(const T* p, Lanes which);
+    static Vec load_lanes(const T* p, Lanes which, Vec rest);
 
     // The first `count` lanes; the others are 0, and memory beyond is not touched.
     static Vec load_part(const T* p, index_t count) { return load_lanes(p, lanes_before(count)); }
@@ -127,14 +128,20 @@ inline void Vec<double>::store_part(double* p, index_t count) const {
 }
 #elif defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
 template <>
+inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which) {
+    return {_mm256_maskload_ps(p, reinterpret_cast<__m256i>(which))};
+}
+template <>
 inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which, Vec rest) {
-    const Native loaded = _mm256_maskload_ps(p, reinterpret_cast<__m256i>(which));
-    return {which ? loaded : rest.v};
+    return {which ? load_lanes(p, which).v : rest.v};
+}
+template <>
+inline Vec<double> Vec<double>::load_lanes(const double* p, Lanes which) {
+    return {_mm256_maskload_pd(p, reinterpret_cast<__m256i>(which))};
 }
 template <>
 inline Vec<double> Vec<double>::load_lanes(const double* p, Lanes which, Vec rest) {
-    const Native loaded = _mm256_maskload_pd(p, reinterpret_cast<__m256i>(which));
-    return {which ? loaded : rest.v};
+    return {which ? load_lanes(p, which).v : rest.v};
 }
 // By halves: the masked store of AVX2 takes a dozen cycles on AMD's processors.
 template <>
@@ -176,6 +183,11 @@ inline void Vec<T>::store_part(T* p, index_t count) const {
     for (index_t l = 0; l < count; ++l) p[l] = v[l];
 }
 #endif
+
+template <typename T>
+inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which) {
+    return load_lanes(p, which, zero());
+}
 
 // Lanes 0, 2, 4, ... of a, then those of b.
 template <typename T>

@@ -233,7 +233,7 @@ class WeightGradient {
         const index_t segment = even_block(steps, kSegmentPixels, 1);
         const index_t tiles = ceil_div(rows, kernel.MR);
         for (index_t p = 0; p < steps; p += segment) {
-            KLoop k{.steps = std::min(segment, steps - p), .b_k = NR, .padded = true};
+            KLoop k{.steps = std::min(segment, steps - p), .b_k = NR, .b_padded = true};
             k.a_offset = pixel_offset + p;
             for (index_t i = 0; i < tiles; ++i) {
                 const index_t r = rows * i / tiles, mr = rows * (i + 1) / tiles - r;

@@ -34,12 +34,26 @@ constexpr index_t kTaskPanels = 8;
 constexpr index_t kMaxRowBlocks = 16;
 // An operand is packed if at least this many panels of the other pass over it.
 constexpr index_t kPackPasses = 5;
-// Rows, or columns, of a matrix that one task of a matrix-vector product takes.
+// The dot kernel: columns of B that it is worth for, steps that pay for adding up the lanes of its sums,
+// and the rows of one task, which several passes find in L2.
+constexpr index_t kMaxDotColumns = 16;
+constexpr index_t kMinDotSteps = 128;
 constexpr index_t kDotRows = 64;
-constexpr index_t kRowColumns = 1024;
+constexpr index_t kDotBytes = index_t{128} << 10;
+// A few rows times a matrix: at most so many, and the sums of one task.
+constexpr index_t kMaxScaledRows = 8;
+constexpr index_t kRowSums = 4096;
 
 // What packing `values` takes on one core: reading and writing them at ~10 GB/s.
 double packing_nanoseconds(index_t values) { return static_cast<double>(values) * 0.5; }
+
+// Whether rows can be used over and over where they lie: they fit into the first two levels of cache, and
+// are not a multiple of the size of a page apart, which would crowd them into a few sets of it.
+template <typename T>
+bool rows_stay_in_cache(index_t rows, index_t length, index_t step) {
+    constexpr index_t kBytes = index_t{64} << 10, kPage = 4096;
+    return rows * length * index_t{sizeof(T)} <= kBytes && step * index_t{sizeof(T)} % kPage != 0;
+}
 
 // C^T = B^T A^T
 template <typename T>
@@ -63,8 +77,9 @@ class BlockedGemm {
     explicit BlockedGemm(const Gemm<T>& problem)
         : g(problem),
           MC(even_block(g.M, kernel.MC, MR)),
-          pack_a(g.N > kPackPasses * NR),
-          pack_b(g.b_col != 1 || g.M > kPackPasses * MR),
+          pack_b(g.b_col != 1 || g.N < NR ||
+                 (g.M > kPackPasses * MR && !rows_stay_in_cache<T>(g.K, g.N, g.b_row))),
+          pack_a(g.N > kPackPasses * NR && (pack_b || !rows_stay_in_cache<T>(g.M, g.K, g.a_row))),
           share_b(pack_b && g.M > MC),
           NC(share_b ? std::min(round_up(g.N, NR), kernel.NC) : round_up(g.N, NR)),
           KC(even_block(g.K, kernel.KC, 1)),
@@ -131,7 +146,8 @@ class BlockedGemm {
                       .a_k = a.k,
                       .a_step = a.step,
                       .b_k = pack_here ? NR : b.k,
-                      .padded = pack_a && b_packed};
+                      .b_padded = b_packed,
+                      .a_padded = pack_a};
         const bool last = pc + kc >= g.K;
         Epilogue<T> epilogue{.alpha = g.alpha, .accumulate = pc > 0 || g.beta != 0};
         if (last) epilogue.activation = g.activation;
@@ -172,37 +188,45 @@ class BlockedGemm {
     const Kernels<T>& kernel = kernels<T>();
     const index_t MR = kernel.MR, NR = kernel.NR;
     const index_t MC;
-    const bool pack_a, pack_b;
+    const bool pack_b, pack_a;
     const bool share_b;  // else each task packs its panels itself, just before it uses them
     const index_t NC, KC, MB;
 };
 
-// N <= kMaxDotVectors columns of B against the rows of A, all of them k-contiguous.
+// A few columns of B against the rows of A, all of them k-contiguous: kMaxDotVectors columns at a time,
+// while the rows of a task are in cache.
 template <typename T>
 void gemm_by_dot(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    parallel_for(ceil_div(g.M, kDotRows), multiply_adds / 5, [&](index_t task) {
-        const index_t i = task * kDotRows;
-        // dot's rows are those of A, its vectors the columns of B: C is seen turned round.
-        const Epilogue<T> e{.alpha = g.alpha,
-                            .accumulate = g.beta != 0,
-                            .row_bias = g.col_bias,
-                            .col_bias = g.row_bias != nullptr ? g.row_bias + i : nullptr,
-                            .activation = g.activation};
-        kernel.dot(g.N, std::min(kDotRows, g.M - i), g.K, g.b, g.b_col, g.a + i * g.a_row, g.a_row,
-                   g.c + i * g.c_row, g.c_col, g.c_row, e);
+    const index_t rows =
+        std::clamp(kDotBytes / (g.K * index_t{sizeof(T)} + 1), index_t{4}, kDotRows);
+    parallel_for(ceil_div(g.M, rows), multiply_adds / 5, [&](index_t task) {
+        const index_t i = task * rows;
+        for (index_t j = 0; j < g.N; j += kMaxDotVectors) {
+            // dot's rows are those of A, its vectors the columns of B: C is seen turned round.
+            const Epilogue<T> e{.alpha = g.alpha,
+                                .accumulate = g.beta != 0,
+                                .row_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr,
+                                .col_bias = g.row_bias != nullptr ? g.row_bias + i : nullptr,
+                                .activation = g.activation};
+            kernel.dot(std::min(kMaxDotVectors, g.N - j), std::min(rows, g.M - i), g.K,
+                       g.b + j * g.b_col, g.b_col, g.a + i * g.a_row, g.a_row,
+                       g.c + i * g.c_row + j * g.c_col, g.c_col, g.c_row, e);
+        }
     });
 }
 
-// M < MR rows of A against a B that lies by rows: nothing to gain from packing what is used so little.
+// A few rows of A against a B that lies by rows: nothing to gain from packing what is used so little.
 template <typename T>
 void gemm_by_rows(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const index_t KC = even_block(g.K, kernel.KC, 1);
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    parallel_for(ceil_div(g.N, kRowColumns), multiply_adds / 5, [&](index_t task) {
-        const index_t j = task * kRowColumns, cols = std::min(kRowColumns, g.N - j);
+    // The sums stay in L1.
+    const index_t columns = kRowSums / g.M;
+    parallel_for(ceil_div(g.N, columns), multiply_adds / 5, [&](index_t task) {
+        const index_t j = task * columns, cols = std::min(columns, g.N - j);
         const AlignedBuffer<T> sums(g.M * cols);
         // Blocks of k as in BlockedGemm: the same sums in the same order, and the same bits.
         for (index_t k = 0; k < g.K; k += KC) {
@@ -223,6 +247,31 @@ void gemm_by_rows(const Gemm<T>& g) {
     });
 }
 
+// Chooses the loops, after `beta`. A matrix that only a few rows or columns are multiplied with is read
+// once, the way it lies; otherwise the longer side of C goes along the vectors.
+template <typename T>
+void run(const Gemm<T>& g) {
+    const Kernels<T>& kernel = kernels<T>();
+    const Gemm<T> t = transposed(g);
+    const auto by_dot = [](const Gemm<T>& p) {
+        return p.a_col == 1 && p.b_row == 1 && p.N <= kMaxDotColumns && p.N < p.M &&
+               p.K >= kMinDotSteps;
+    };
+    const auto by_rows = [&](const Gemm<T>& p) {
+        return p.b_col == 1 && p.M <= kMaxScaledRows && p.N >= kernel.NR && p.N > p.M && p.K > 0;
+    };
+    const auto turned_round = [&](const Gemm<T>& p) {
+        return p.N < kernel.NR && p.N < p.M && p.a_row == 1 && p.c_col == 1;
+    };
+    if (by_dot(g)) return gemm_by_dot(g);
+    if (by_dot(t)) return gemm_by_dot(t);
+    if (by_rows(g)) return gemm_by_rows(g);
+    if (by_rows(t)) return gemm_by_rows(t);
+    if (turned_round(g) || (g.M <= kernel.NR && g.M < g.N && g.b_row == 1 && g.b_col != 1))
+        return BlockedGemm<T>(t).run();
+    BlockedGemm<T>(g).run();
+}
+
 }  // namespace
 
 template <typename T>
@@ -238,13 +287,7 @@ void gemm(const Gemm<T>& g) {
         });
     }
 
-    if (g.a_col == 1 && g.b_row == 1 && g.N <= kMaxDotVectors) return gemm_by_dot(g);
-    if (g.b_col == 1 && g.M < kernel.MR && g.N >= kernel.NR && g.K > 0) return gemm_by_rows(g);
-    // Few rows against a matrix that lies by columns: turned round, the matrix is the operand that
-    // need not be packed.
-    if (g.M <= kernel.NR && g.M < g.N && g.b_row == 1 && g.b_col != 1)
-        return BlockedGemm<T>(transposed(g)).run();
-    BlockedGemm<T>(g).run();
+    run(g);
 }
 
 template <typename T>

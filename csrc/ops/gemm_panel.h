@@ -29,14 +29,20 @@ struct ColumnRun {
 // a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
 // C are written by the micro-kernel itself.
 template <typename T>
-void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a,
+void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                     index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
                     const Epilogue<T>& epilogue) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
+    // Rows that are not packed can be cut anywhere: into tiles of nearly equal height, since one of a
+    // few rows alone would wait for its own sums.
+    const index_t tiles = ceil_div(mc, MR);
     Epilogue<T> e = epilogue;
-    for (index_t i = 0; i < mc; i += MR, a += a_panel) {
-        const index_t mr = std::min(MR, mc - i);
+    for (index_t tile_row = 0; tile_row < tiles; ++tile_row) {
+        const index_t i = k.a_padded ? tile_row * MR : mc * tile_row / tiles;
+        const index_t end = k.a_padded ? std::min(i + MR, mc) : mc * (tile_row + 1) / tiles;
+        const index_t mr = end - i;
+        const T* a = k.a_padded ? a_block + tile_row * a_panel : a_block + i * k.a_step;
         if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
         if (adjacent) {
             T* c = runs[0].c + i * ldc;
@@ -61,7 +67,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
 // The k-loop over a packed panel of A and one of B.
 template <typename T>
 KLoop packed_loop(const Kernels<T>& kernel, index_t kc) {
-    return {.steps = kc, .a_k = kernel.MR, .b_k = kernel.NR, .padded = true};
+    return {.steps = kc, .a_k = kernel.MR, .b_k = kernel.NR, .b_padded = true, .a_padded = true};
 }
 
 // What `multiply_adds` take on one core at a usual speed, for parallel_for.

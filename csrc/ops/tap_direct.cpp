@@ -128,7 +128,8 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeig
     for (index_t c = 0; c < g.C; c += block) {
         const index_t channels = std::min(block, g.C - c);
         fill(g, stage, band, c, channels, staged.data());
-        const KLoop k{.steps = channels * taps, .a_k = MR, .b_offset = offset.data()};
+        const KLoop k{
+            .steps = channels * taps, .a_k = MR, .b_offset = offset.data(), .a_padded = true};
         const T* a = weights.block(band.group, m, c, channels);
         const bool last = c + channels >= g.C;
         Epilogue<T> epilogue{.accumulate = c > 0};
