@@ -18,6 +18,7 @@
 #include "ops/gemm.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/buffer.h"
@@ -32,7 +33,7 @@ constexpr index_t kPackPanels = 8;
 constexpr index_t kTaskPanels = 8;
 // Blocks of MC rows of A that are packed at a time: bounds the scratch memory.
 constexpr index_t kMaxRowBlocks = 16;
-// An operand is packed if at least this many panels of the other pass over it.
+// Rows that lie one after another are packed if more panels of columns than these pass over them.
 constexpr index_t kPackPasses = 5;
 // The dot kernel: columns of B that it is worth for, steps that pay for adding up the lanes of its sums,
 // and the rows of one task, which several passes find in L2.
@@ -41,18 +42,36 @@ constexpr index_t kMinDotSteps = 128;
 constexpr index_t kDotRows = 64;
 constexpr index_t kDotBytes = index_t{128} << 10;
 // A few rows times a matrix: at most so many, and the sums of one task.
-constexpr index_t kMaxScaledRows = 8;
+constexpr index_t kMaxScaledRows = 5;
 constexpr index_t kRowSums = 4096;
 
 // What packing `values` takes on one core: reading and writing them at ~10 GB/s.
 double packing_nanoseconds(index_t values) { return static_cast<double>(values) * 0.5; }
 
-// Whether rows can be used over and over where they lie: they fit into the first two levels of cache, and
-// are not a multiple of the size of a page apart, which would crowd them into a few sets of it.
+// Whether a matrix can be used over and over where it lies: it fits into the first two levels of cache, and
+// the `rows` pieces of a cache line that a tile reads, `step` apart, do not crowd into a few sets of L1
+// (64 of 8 lines) as they do when the step is a power of two.
 template <typename T>
-bool rows_stay_in_cache(index_t rows, index_t length, index_t step) {
-    constexpr index_t kBytes = index_t{64} << 10, kPage = 4096;
-    return rows * length * index_t{sizeof(T)} <= kBytes && step * index_t{sizeof(T)} % kPage != 0;
+bool stays_in_cache(index_t rows, index_t length, index_t step) {
+    constexpr index_t kBytes = index_t{64} << 10, kLine = 64, kSets = 64, kWays = 4;
+    const index_t bytes = index_t{sizeof(T)};
+    const index_t stride = step * bytes % kLine == 0 ? std::gcd(step * bytes / kLine, kSets) : 1;
+    return rows * length * bytes <= kBytes && rows * stride <= kSets * kWays;
+}
+
+// B is read where it lies if a single tile of rows passes over it, or if it stays in cache.
+template <typename T>
+bool packs_b(const Gemm<T>& g, const Kernels<T>& kernel) {
+    if (g.b_col != 1) return true;
+    return g.M > kernel.MR && (g.N < kernel.NR || !stays_in_cache<T>(g.K, g.N, g.b_row));
+}
+
+// A likewise; rows that are k-contiguous are read as streams, which a few passes may do again.
+template <typename T>
+bool packs_a(const Gemm<T>& g, const Kernels<T>& kernel) {
+    const index_t passes = ceil_div(g.N, kernel.NR);
+    if (g.a_col == 1) return passes > kPackPasses && !stays_in_cache<T>(1, g.M * g.K, 1);
+    return passes > 1 && !(g.a_row == 1 && stays_in_cache<T>(g.K, g.M, g.a_col));
 }
 
 // C^T = B^T A^T
@@ -77,9 +96,8 @@ class BlockedGemm {
     explicit BlockedGemm(const Gemm<T>& problem)
         : g(problem),
           MC(even_block(g.M, kernel.MC, MR)),
-          pack_b(g.b_col != 1 || g.N < NR ||
-                 (g.M > kPackPasses * MR && !rows_stay_in_cache<T>(g.K, g.N, g.b_row))),
-          pack_a(g.N > kPackPasses * NR && (pack_b || !rows_stay_in_cache<T>(g.M, g.K, g.a_row))),
+          pack_b(packs_b(g, kernel)),
+          pack_a(packs_a(g, kernel)),
           share_b(pack_b && g.M > MC),
           NC(share_b ? std::min(round_up(g.N, NR), kernel.NC) : round_up(g.N, NR)),
           KC(even_block(g.K, kernel.KC, 1)),
