@@ -163,6 +163,15 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
     for (index_t i = 0; i < mr; ++i, tile += tile_row, c += ldc) {
         const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
         index_t j = 0;
+        for (; c_step == 1 && j + L <= nr; j += L) {
+            V x = V::load(tile + j);
+            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
+            if (e.accumulate) x = x + V::load(c + j);
+            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
+            if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j);
+            if (e.activation == Activation::Relu) x = relu_of(x);
+            x.store(c + j);
+        }
         for (; c_step == 1 && j < nr; j += L) {
             const index_t count = nr - j;
             const auto lanes = V::lanes_before(count);
@@ -182,6 +191,17 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.activation == Activation::Relu && x <= 0) x = 0;
             c[j * c_step] = x;
         }
+    }
+}
+
+// sums[offset[i] + j] += tile[i, j] for i < rows, j < NR.
+template <typename T, int NR>
+void scatter_add(index_t rows, const T* tile, const index_t* offset, T* sums) {
+    using V = Vec<T>;
+    for (index_t i = 0; i < rows; ++i, tile += NR) {
+        T* to = sums + offset[i];
+        for (index_t j = 0; j < NR; j += V::lanes)
+            (V::load(to + j) + V::load(tile + j)).store(to + j);
     }
 }
 

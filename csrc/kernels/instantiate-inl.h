@@ -32,6 +32,7 @@ inline constexpr Kernels<T> kTable = {
     .gemm = gemm<T, PYCONV_MR, PYCONV_NV>,
     .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,
     .merge_tile = merge_tile<T>,
+    .scatter_add = scatter_add<T, kNR<T>>,
     .interleave = interleave<T>,
     .dot = dot<T>,
     .add_scaled_rows = add_scaled_rows<T>,

@@ -63,6 +63,7 @@ struct PixelRun {
       index_t ldc, const Epilogue<T>& e)                                                           \
     X(merge_tile, void, index_t mr, index_t nr, const T* tile, index_t tile_row, T* c,             \
       index_t ldc, index_t c_step, const Epilogue<T>& e)                                           \
+    X(scatter_add, void, index_t rows, const T* tile, const index_t* offset, T* sums)              \
     X(interleave, void, index_t count, index_t ways, const T* in, index_t in_step, T* out)         \
     X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
       index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \

@@ -114,6 +114,8 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
     const index_t M = s.C / s.G, C = s.OC / s.G, taps = s.taps();
     if (s.N * s.G * M * s.input_plane() == 0) return;
+    if (algorithm != ConvAlgorithm::Direct && prefers_scatter<T>(s))
+        return scatter(s, grad_output, weight, bias, activation, grad_input);
     // The sum of one phase (d, h, w).
     const auto sum_of = [&](index_t d, index_t h, index_t w) {
         const auto depth = phase_axis(d + s.pad_front, s.stride_d, s.dilation_d, s.KD);

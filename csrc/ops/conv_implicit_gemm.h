@@ -15,6 +15,14 @@ template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input);
 
+// The input gradient where there are few channels, and whether it is expected to be faster. See
+// conv_scatter.cpp.
+template <typename T>
+void scatter(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+             Activation activation, T* grad_input);
+template <typename T>
+bool prefers_scatter(const ConvShape& s);
+
 template <typename T>
 void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input, T* grad_weight);
 

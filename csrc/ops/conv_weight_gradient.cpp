@@ -67,8 +67,10 @@ class WeightGradient {
           block_rows_(even_block(R, kBlockRows, 1)),
           row_blocks_(ceil_div(R, block_rows_)) {
         const index_t reach_h = s.pad_top + s.H, reach_w = s.pad_left + s.W;
-        padded_ = s.pad_front != 0 || s.pad_top != 0 || s.pad_left != 0 ||
-                  extent(s.OD, s.stride_d, s.KD, s.dilation_d) > s.D ||
+        compact_h_ = s.KH == 1 && s.stride_h > 1 ? s.stride_h : 1;
+        compact_w_ = s.KW == 1 && s.stride_w > 1 ? s.stride_w : 1;
+        padded_ = compact_h_ * compact_w_ > 1 || s.pad_front != 0 || s.pad_top != 0 ||
+                  s.pad_left != 0 || extent(s.OD, s.stride_d, s.KD, s.dilation_d) > s.D ||
                   extent(s.OH, s.stride_h, s.KH, s.dilation_h) > reach_h ||
                   extent(s.OW, s.stride_w, s.KW, s.dilation_w) > reach_w;
         cut_into_chunks();
@@ -99,9 +101,11 @@ class WeightGradient {
         return extent(k.planes, s.stride_d, s.KD, s.dilation_d);
     }
     index_t staged_rows(const Chunk& k) const {
-        return extent(k.rows, s.stride_h, s.KH, s.dilation_h);
+        return extent(k.rows, s.stride_h / compact_h_, s.KH, s.dilation_h);
     }
-    index_t staged_width() const { return extent(s.OW, s.stride_w, s.KW, s.dilation_w); }
+    index_t staged_width() const {
+        return extent(s.OW, s.stride_w / compact_w_, s.KW, s.dilation_w);
+    }
     index_t staged_size(const Chunk& k) const {
         return k.images * C * staged_planes(k) * staged_rows(k) * staged_width();
     }
@@ -154,7 +158,8 @@ class WeightGradient {
                 for (index_t oh = 0; oh < k.rows; ++oh)
                     for (index_t ow = 0; ow < s.OW; ++ow)
                         *of_pixels++ = n * view.image + od * s.stride_d * view.plane +
-                                       oh * s.stride_h * view.row + ow * s.stride_w;
+                                       oh * (s.stride_h / compact_h_) * view.row +
+                                       ow * (s.stride_w / compact_w_);
     }
 
     // Makes B of a chunk and, where there is padding, A.
@@ -184,19 +189,24 @@ class WeightGradient {
     // What the chunk needs of one channel of image n, zeros around it included.
     void stage(const Chunk& k, index_t n, index_t c, T* to) const {
         const T* volume = input_ + (n * s.C + c) * s.input_plane();
-        const index_t width = staged_width(), left = std::min(s.pad_left, width);
-        const index_t count = std::clamp<index_t>(width - left, 0, s.W);
+        const index_t width = staged_width();
+        const Range in = taps_inside(width, compact_w_, -s.pad_left, s.W);
         for (index_t i = 0; i < staged_planes(k); ++i) {
             const index_t d = k.od * s.stride_d - s.pad_front + i;
             for (index_t j = 0; j < staged_rows(k); ++j, to += width) {
-                const index_t h = k.oh * s.stride_h - s.pad_top + j;
+                const index_t h = k.oh * s.stride_h - s.pad_top + j * compact_h_;
                 if (d < 0 || d >= s.D || h < 0 || h >= s.H) {
                     std::fill_n(to, width, T(0));
                     continue;
                 }
-                std::fill_n(to, left, T(0));
-                std::copy_n(volume + (d * s.H + h) * s.W, count, to + left);
-                std::fill_n(to + left + count, width - left - count, T(0));
+                const T* from = volume + (d * s.H + h) * s.W - s.pad_left;
+                std::fill_n(to, in.begin, T(0));
+                if (compact_w_ == 1) {
+                    std::copy_n(from + in.begin, in.end - in.begin, to + in.begin);
+                } else {
+                    for (index_t w = in.begin; w < in.end; ++w) to[w] = from[w * compact_w_];
+                }
+                std::fill_n(to + in.end, width - in.end, T(0));
             }
         }
     }
@@ -255,7 +265,9 @@ class WeightGradient {
     T* grad_weight_;
     const index_t panels_;                   // of B
     const index_t block_rows_, row_blocks_;  // of the result
-    bool padded_;                            // A is a copy
+    // A window one pixel high or wide skips the rows or columns between: so does the copy.
+    index_t compact_h_, compact_w_;
+    bool padded_;  // A is a copy
     std::vector<Chunk> chunks_;
 };
 
