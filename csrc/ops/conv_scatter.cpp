@@ -48,29 +48,18 @@ class Scatter {
         const index_t band =
             even_block(s.H, std::max(kBandExtents * (reach_h + 1), index_t{32}), 1);
         const index_t bands = ceil_div(s.H, band);
-        const AlignedBuffer<T> packed = packed_weight();
         const std::vector<index_t> offset = row_offsets(band);
         parallel_for(s.N * s.G * bands, arithmetic_nanoseconds(s.multiply_adds()),
                      [&](index_t task) {
                          const index_t h = task % bands * band, n = task / bands / s.G,
                                        group = task / bands % s.G;
-                         run_band(n, group, h, std::min(band, s.H - h), band,
-                                  packed.data() + group * packed_size(), offset);
+                         run_band(n, group, h, std::min(band, s.H - h), band, offset);
                      });
     }
 
   private:
-    index_t packed_size() const { return round_up(R, kernel.MR) * OC; }
     index_t sums_rows(index_t band) const { return band + 2 * reach_h; }
     index_t row_step() const { return s.stride_w * width; }
-
-    AlignedBuffer<T> packed_weight() const {
-        AlignedBuffer<T> packed(s.G * packed_size());
-        for (index_t g = 0; g < s.G; ++g)
-            kernel.pack_a(R, OC, weight_ + g * OC * R, 1, R, kernel.MR * OC,
-                          packed.data() + g * packed_size());
-        return packed;
-    }
 
     // Where the products of row r go, for the first pixel of a row whose windows begin at row 0.
     std::vector<index_t> row_offsets(index_t band) const {
@@ -86,14 +75,16 @@ class Scatter {
     }
 
     // Input rows h .. h + rows of one image and group.
-    void run_band(index_t n, index_t group, index_t h, index_t rows, index_t band, const T* a,
+    void run_band(index_t n, index_t group, index_t h, index_t rows, index_t band,
                   const std::vector<index_t>& offset) const {
         const index_t NR = kernel.NR, plane = s.OH * s.OW, panels = ceil_div(s.OW, NR);
         const AlignedBuffer<T> sums(C * sums_rows(band) * row_step());
-        const AlignedBuffer<T> b(panels * NR * OC), products(round_up(R, kernel.MR) * NR);
+        const AlignedBuffer<T> b(panels * NR * OC), products(R * NR);
         std::fill_n(sums.data(), sums.size(), T(0));
         const T* images = grad_output_ + (n * s.OC + group * OC) * plane;
-        const KLoop k = packed_loop(kernel, OC);
+        // The weight as it lies, rows side by side.
+        const T* a = weight_ + group * OC * R;
+        const KLoop k{.steps = OC, .a_k = R, .a_step = 1, .b_k = NR, .b_padded = true};
         // The output rows whose windows touch the band.
         const index_t first = std::max<index_t>(0, ceil_div(h + s.pad_top - reach_h, s.stride_h));
         const index_t last = std::min(s.OH - 1, (h + rows - 1 + s.pad_top) / s.stride_h);
@@ -101,17 +92,9 @@ class Scatter {
             kernel.pack_b(OC, s.OW, images + oh * s.OW, plane, 1, NR * OC, b.data());
             T* to = sums.data() + (oh * s.stride_h - s.pad_top - h + reach_h) * row_step();
             for (index_t p = 0; p < panels; ++p) {
-                const T* panel = b.data() + p * NR * OC;
-                for (index_t r = 0; r < R; r += kernel.MR) {
-                    const index_t mr = std::min(kernel.MR, R - r);
-                    // Columns beyond the row are products with packed zeros.
-                    if (mr == kernel.MR) {
-                        kernel.gemm(k, a + r * OC, panel, products.data() + r * NR, NR, {});
-                    } else {
-                        kernel.gemm_edge(mr, NR, k, a + r * OC, panel, products.data() + r * NR, NR,
-                                         {});
-                    }
-                }
+                // Columns beyond the row are products with packed zeros.
+                const ColumnRun<T> run{.first = 0, .count = NR, .c = products.data(), .c_step = 1};
+                multiply_panel<T>(kernel, R, k, a, 0, b.data() + p * NR * OC, {&run, 1}, NR, {});
                 kernel.scatter_add(R, products.data(), offset.data(), to + p * NR);
             }
         }

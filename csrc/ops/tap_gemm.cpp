@@ -270,16 +270,17 @@ class Task {
     AlignedBuffer<T> tiles_;
 };
 
-// A 1 x 1 window at stride 1 sees no rows: the plane is one long row.
+// The same sum in the fewest rows: a 1 x 1 window at stride 1 sees none, the plane is one long row.
 template <typename T>
 TapGemm<T> flattened(const TapGemm<T>& g) {
     TapGemm<T> flat = g;
+    if (g.taps() == 0) flat.C = 0;  // only the bias to write
     const bool same_size = g.PD == g.D && g.PH == g.H && g.PW == g.W;
     const bool dense = g.ways() == 1 && g.output_h == g.PW && g.output_d == g.PH * g.PW;
     if (!same_size || !dense || g.taps() != 1 || g.stride_d * g.stride_h * g.stride_w != 1)
-        return g;
+        return flat;
     const TapGrid& taps = g.sums.front().taps;
-    if (taps.d.first != 0 || taps.h.first != 0 || taps.w.first != 0) return g;
+    if (taps.d.first != 0 || taps.h.first != 0 || taps.w.first != 0) return flat;
     flat.PW = flat.W = flat.output_width = g.plane();
     flat.PD = flat.PH = flat.D = flat.H = 1;
     flat.output_d = flat.output_h = flat.PW;
