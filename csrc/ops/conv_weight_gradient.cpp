@@ -17,6 +17,7 @@
 // block of the result, so that the rounding error grows with the number of segments, not of pixels
 // (fixed-chunk summation). Each block of the result belongs to one task.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/buffer.h"
@@ -50,13 +51,15 @@ struct View {
     index_t image, channel, plane, row;
 };
 
-// One group of the convolution.
+// One group of the convolution. `exchanged` says that the two tensors have changed places, and so
+// that the result is to be written as it is summed, row by row.
 template <typename T>
 class WeightGradient {
   public:
-    WeightGradient(const ConvShape& shape, index_t group, const T* grad_output, const T* input,
-                   T* grad_weight)
+    WeightGradient(const ConvShape& shape, bool exchanged, index_t group, const T* grad_output,
+                   const T* input, T* grad_weight)
         : s(shape),
+          exchanged_(exchanged),
           OC(s.OC / s.G),
           C(s.C / s.G),
           R(C * s.taps()),
@@ -228,11 +231,18 @@ class WeightGradient {
                 const index_t r = i * block_rows_, rows = std::min(block_rows_, R - r);
                 add_chunk(steps, a, b + panel * steps * kernel.NR, row_offset + r, pixel_offset,
                           rows, std::min(kernel.NR, OC - panel * kernel.NR), !first, block);
-                if (last)
-                    kernel.transpose(rows, std::min(kernel.NR, OC - panel * kernel.NR), block,
-                                     kernel.NR, grad_weight_ + panel * kernel.NR * R + r, R);
+                if (last) write(r, rows, panel, block);
             }
         });
+    }
+
+    void write(index_t r, index_t rows, index_t panel, const T* block) const {
+        const index_t NR = kernel.NR, oc = panel * NR, columns = std::min(NR, OC - oc);
+        if (exchanged_) {
+            kernel.merge_tile(rows, columns, block, NR, grad_weight_ + r * OC + oc, OC, 1, {});
+        } else {
+            kernel.transpose(rows, columns, block, NR, grad_weight_ + oc * R + r, R);
+        }
     }
 
     // One block of the result: all segments of a chunk, `rows` rows in tiles of nearly equal height.
@@ -259,6 +269,7 @@ class WeightGradient {
     }
 
     const ConvShape& s;
+    const bool exchanged_;
     const Kernels<T>& kernel = kernels<T>();
     const index_t OC, C, R;
     const T *grad_output_, *input_;
@@ -270,6 +281,13 @@ class WeightGradient {
     bool padded_;  // A is a copy
     std::vector<Chunk> chunks_;
 };
+
+// A 1 x 1 window at stride 1 without padding reads the pixel that it writes, and its two tensors are
+// alike: the one with fewer channels is then the one to copy.
+bool may_exchange(const ConvShape& s) {
+    return s.taps() == 1 && s.input_plane() == s.output_plane() && s.pad_front == 0 &&
+           s.pad_top == 0 && s.pad_left == 0 && s.stride_d * s.stride_h * s.stride_w == 1;
+}
 
 }  // namespace
 
@@ -284,8 +302,14 @@ void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* inp
     }
     // Groups are independent; with one group this is a plain call, and the loops within run in
     // parallel.
+    const bool exchange = may_exchange(s) && s.C < s.OC;
+    ConvShape shape = s;
+    if (exchange) {
+        std::swap(shape.C, shape.OC);
+        std::swap(grad_output, input);
+    }
     parallel_for(s.G, arithmetic_nanoseconds(s.multiply_adds()), [&](index_t group) {
-        WeightGradient<T>(s, group, grad_output, input, grad_weight).run();
+        WeightGradient<T>(shape, exchange, group, grad_output, input, grad_weight).run();
     });
 }
 
