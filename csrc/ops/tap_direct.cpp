@@ -156,7 +156,7 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeig
 template <typename T>
 void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
     if (g.G * g.N * g.pixels() == 0 || g.M == 0) return;
-    const index_t block = tap_channel_block(kernel, g.C, g.taps());
+    const index_t block = tap_channel_block(kernel, g.C, g.taps(), 1);
     const PackedTapWeights<T> weights(kernel, g, g.sums.front().weights, block);
     const Stage stage(g, kernel.NR);
     const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;

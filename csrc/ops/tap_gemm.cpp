@@ -113,7 +113,7 @@ struct Plan {
 
     Plan(const Kernels<T>& kernel, const TapGemm<T>& g) {
         const index_t NR = kernel.NR, columns = g.N * g.pixels();
-        channels = tap_channel_block(kernel, g.C, g.taps());
+        channels = tap_channel_block(kernel, g.C, g.taps(), g.ways());
         const index_t bytes = std::max<index_t>(channels * g.taps(), 1) * index_t{sizeof(T)};
         const index_t most = std::clamp(kPackedBytes / bytes / NR, index_t{1}, kMaxPanels) * NR;
         column_block = even_block(columns, most, NR);
@@ -147,25 +147,27 @@ class Task {
     void run(index_t m, index_t rows) {
         const index_t MR = kernel.MR, NR = kernel.NR;
         const index_t MC = even_block(rows, kernel.MC, MR);
+        const bool flat = is_flat();
+        // With a single block of A, a panel of B is used once, and best while it is in L1.
+        const auto step = MC >= rows && !flat ? index_t{1} : static_cast<index_t>(panels.size());
         const index_t block_steps = std::min(plan.channels, g.C) * g.taps();
-        const AlignedBuffer<T> b_block(static_cast<index_t>(panels.size()) * NR * block_steps);
+        const AlignedBuffer<T> b_block(step * NR * block_steps);
         const AlignedBuffer<T> a_block(packed_weights.empty() ? MC * block_steps : 0);
         tiles_ = AlignedBuffer<T>(g.ways() > 1 ? 2 * g.ways() * MR * NR : 0);
+        std::vector<const T*> a;
         // Runs once when there is nothing to sum, to write the bias.
         for (index_t c = 0; c == 0 || c < g.C; c += plan.channels) {
             const index_t channels = std::min(plan.channels, g.C - c);
-            pack_columns(c, channels, b_block.data());
-            const bool last = c + channels >= g.C;
-            for (index_t ic = m; ic < m + rows; ic += MC) {
-                const index_t mc = std::min(MC, m + rows - ic);
-                Epilogue<T> e{.accumulate = c > 0};
-                if (last && g.bias != nullptr) e.row_bias = g.bias + group_ * g.M + ic;
-                if (last) e.activation = g.activation;
-                const std::vector<const T*> a = weights(ic, mc, c, channels, a_block.data());
-                for (size_t p = 0; p < panels.size(); ++p) {
-                    const T* b =
-                        b_block.data() + static_cast<index_t>(p) * NR * channels * g.taps();
-                    multiply(ic, mc, channels, a, b, panels[p], e);
+            const T* source = g.source + group_ * g.source_group + c * g.plane();
+            for (size_t p = 0; p < panels.size(); p += static_cast<size_t>(step)) {
+                const std::span<const Panel<T>> columns(panels.data() + p,
+                                                        static_cast<size_t>(step));
+                flat ? pack_matrix(source, channels, b_block.data())
+                     : pack_panels(columns, source, channels, b_block.data());
+                for (index_t ic = m; ic < m + rows; ic += MC) {
+                    const index_t mc = std::min(MC, m + rows - ic);
+                    if (p == 0) a = weights(ic, mc, c, channels, a_block.data());
+                    multiply(ic, mc, c, channels, a, b_block.data(), columns);
                 }
             }
         }
@@ -173,21 +175,20 @@ class Task {
 
   private:
     // Panel by panel, and for each panel sum by sum.
-    void pack_columns(index_t c, index_t channels, T* packed) const {
-        const index_t NR = kernel.NR;
-        const T* source = g.source + group_ * g.source_group + c * g.plane();
-        if (is_flat()) {
-            const GridRun& run = panels.front().runs[0];
-            kernel.pack_b(channels, count_, source + run.n * g.source_image + run.pw, g.plane(), 1,
-                          NR * channels, packed);
-            return;
-        }
-        for (const Panel<T>& panel : panels) {
+    void pack_panels(std::span<const Panel<T>> columns, const T* source, index_t channels,
+                     T* packed) const {
+        for (const Panel<T>& panel : columns) {
             for (const TapSum<T>& sum : g.sums) {
                 pack_panel(kernel, g, sum.taps, panel, source, channels, packed);
-                packed += NR * channels * sum.taps.count();
+                packed += kernel.NR * channels * sum.taps.count();
             }
         }
+    }
+
+    void pack_matrix(const T* source, index_t channels, T* packed) const {
+        const GridRun& run = panels.front().runs[0];
+        kernel.pack_b(channels, count_, source + run.n * g.source_image + run.pw, g.plane(), 1,
+                      kernel.NR * channels, packed);
     }
 
     // A single tap that reads what lies at the pixel itself, all in one row of one image: a plain
@@ -217,22 +218,30 @@ class Task {
         return a;
     }
 
-    void multiply(index_t ic, index_t mc, index_t channels, const std::vector<const T*>& a,
-                  const T* b, const Panel<T>& panel, const Epilogue<T>& epilogue) {
-        ColumnRun<T> runs[kMaxRuns];
-        for (index_t r = 0; r < panel.column_run_count; ++r) {
-            runs[r] = panel.column_runs[r];
-            runs[r].c += ic * g.output_m;
+    // Rows ic .. ic + mc of some panels, for channels c .. c + channels.
+    void multiply(index_t ic, index_t mc, index_t c, index_t channels,
+                  const std::vector<const T*>& a, const T* b, std::span<const Panel<T>> columns) {
+        const bool last = c + channels >= g.C;
+        const index_t kc = channels * g.taps();
+        Epilogue<T> e{.accumulate = c > 0};
+        if (last && g.bias != nullptr) e.row_bias = g.bias + group_ * g.M + ic;
+        if (last) e.activation = g.activation;
+        for (const Panel<T>& panel : columns) {
+            ColumnRun<T> runs[kMaxRuns];
+            for (index_t r = 0; r < panel.column_run_count; ++r) {
+                runs[r] = panel.column_runs[r];
+                runs[r].c += ic * g.output_m;
+            }
+            const std::span<const ColumnRun<T>> to(runs,
+                                                   static_cast<size_t>(panel.column_run_count));
+            if (g.ways() == 1) {
+                multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, to,
+                                  g.output_m, e);
+            } else {
+                multiply_ways(mc, channels, a, b, panel, to, e);
+            }
+            b += kernel.NR * kc;
         }
-        const std::span<const ColumnRun<T>> columns(runs,
-                                                    static_cast<size_t>(panel.column_run_count));
-        if (g.ways() == 1) {
-            const index_t kc = channels * g.taps();
-            multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, columns,
-                              g.output_m, epilogue);
-            return;
-        }
-        multiply_ways(mc, channels, a, b, panel, columns, epilogue);
     }
 
     // The tiles of all sums, and then their columns in turn.

@@ -74,9 +74,10 @@ struct TapGemm {
     }
 };
 
-// Channels that a block of the sum takes: whole ones, as many as fill KC.
+// Channels that a block of the sum takes: whole ones, as many as fill KC. A third more if that spares the
+// second block, where several ways make it dear to come back to the output.
 template <typename T>
-index_t tap_channel_block(const Kernels<T>& kernel, index_t C, index_t taps);
+index_t tap_channel_block(const Kernels<T>& kernel, index_t C, index_t taps, index_t ways);
 
 // Rows of A for one task: all M, or fewer when there are too few other tasks to share out.
 inline constexpr index_t kEnoughTasks = 4;

@@ -18,7 +18,8 @@ bool are_adjacent(const std::vector<index_t>& element) {
 }  // namespace
 
 template <typename T>
-index_t tap_channel_block(const Kernels<T>& kernel, index_t C, index_t taps) {
+index_t tap_channel_block(const Kernels<T>& kernel, index_t C, index_t taps, index_t ways) {
+    if (ways > 1 && C * taps <= kernel.KC * 4 / 3) return std::max<index_t>(C, 1);
     return even_block(C, std::max<index_t>(1, kernel.KC / std::max<index_t>(taps, 1)), 1);
 }
 
@@ -75,8 +76,8 @@ PackedTapWeights<T>::PackedTapWeights(const Kernels<T>& kernel, const TapGemm<T>
         });
 }
 
-template index_t tap_channel_block(const Kernels<float>&, index_t, index_t);
-template index_t tap_channel_block(const Kernels<double>&, index_t, index_t);
+template index_t tap_channel_block(const Kernels<float>&, index_t, index_t, index_t);
+template index_t tap_channel_block(const Kernels<double>&, index_t, index_t, index_t);
 template void pack_tap_weights(const Kernels<float>&, const TapWeights<float>&, index_t, index_t,
                                index_t, index_t, index_t, float*);
 template void pack_tap_weights(const Kernels<double>&, const TapWeights<double>&, index_t, index_t,
