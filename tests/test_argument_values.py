@@ -61,7 +61,7 @@ def bad_values(name: str, good: Any, axes: int) -> Iterator[Any]:
         if name != "divisor_override":
             yield None
     elif name in SHAPES:
-        yield from (None, 1, "1234", [], good[:3], (*good, 1), 1.5)
+        yield from (None, 1, "1234", [], good[:-1], (*good, 1), 1.5)
         for axis in range(len(good)):
             for value in (*NUMBERS, *NOT_INTEGERS, good[axis] + 1, good[axis] - 1):
                 changed = list(good)
