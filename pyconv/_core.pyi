@@ -10,6 +10,9 @@ _Pair: TypeAlias = tuple[int, int]
 _Shape4: TypeAlias = tuple[int, int, int, int]
 _Padding: TypeAlias = tuple[_Pair, _Pair] | None
 _ConvOptions: TypeAlias = tuple[_Pair, _Padding, _Pair, int]  # stride, padding, dilation, groups
+# The same for the one or three spatial axes of conv1d and conv3d.
+_Sizes: TypeAlias = tuple[int, ...]
+_ConvOptionsNd: TypeAlias = tuple[_Sizes, tuple[_Pair, ...] | None, _Sizes, int]
 
 __version__: str
 
@@ -75,6 +78,64 @@ def conv2d_backward_weight(
     /,
 ) -> _Array: ...
 def conv2d_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
+def conv1d(
+    input: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    options: _ConvOptionsNd,
+    activation: str | None,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv1d_backward_input(
+    grad_output: _Array,
+    weight: _Array,
+    input_shape: _Sizes,
+    options: _ConvOptionsNd,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv1d_backward_weight(
+    grad_output: _Array,
+    input: _Array,
+    weight_shape: _Sizes,
+    options: _ConvOptionsNd,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv1d_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
+def conv3d(
+    input: _Array,
+    weight: _Array,
+    bias: _Array | None,
+    options: _ConvOptionsNd,
+    activation: str | None,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv3d_backward_input(
+    grad_output: _Array,
+    weight: _Array,
+    input_shape: _Sizes,
+    options: _ConvOptionsNd,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv3d_backward_weight(
+    grad_output: _Array,
+    input: _Array,
+    weight_shape: _Sizes,
+    options: _ConvOptionsNd,
+    algorithm: str,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def conv3d_backward_bias(grad_output: _Array, out: _Array | None, /) -> _Array: ...
 def conv_transpose2d(
     input: _Array,
     weight: _Array,

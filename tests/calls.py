@@ -97,12 +97,13 @@ Sizes = tuple[int, ...]
 
 
 def _convolution(name: str, x: Sizes, w: Sizes, g: Sizes, options: Mapping[str, Any]) -> list[Call]:
-    """Return conv2d and two gradients; x, w and g are the shapes without the batch."""
+    """Return conv1d, 2d or 3d and two gradients; x, w and g are the shapes without the batch."""
+    stem = f"conv{len(x) - 1}d"
     return [
-        Call("conv2d", lambda d, N: (d(N, *x), d(*w), d(w[0])), options, name),
-        Call("conv2d_backward_input", lambda d, N: (d(N, *g), d(*w), (N, *x)), options, name),
+        Call(stem, lambda d, N: (d(N, *x), d(*w), d(w[0])), options, name),
+        Call(f"{stem}_backward_input", lambda d, N: (d(N, *g), d(*w), (N, *x)), options, name),
         Call(
-            "conv2d_backward_weight",
+            f"{stem}_backward_weight",
             lambda d, N: (d(N, *g), d(N, *x), w),
             options,
             name,
@@ -159,6 +160,25 @@ _CONVOLUTIONS = [
         {"padding": 1, "activation": "relu"},
         "relu",
     ),
+    *_convolution(
+        "strided", (4, 19), (6, 2, 3), (6, 10), {"stride": 2, "padding": ((2, 1),), "groups": 2}
+    ),
+    *_convolution(
+        "strided",
+        (4, 5, 4, 7),
+        (6, 2, 3, 2, 3),
+        (6, 3, 4, 3),
+        {"stride": (2, 1, 3), "padding": (1, (0, 1), (1, 2)), "groups": 2},
+    ),
+    *_convolution(
+        "dilated",
+        (3, 4, 5, 6),
+        (5, 3, 2, 3, 2),
+        (5, 4, 5, 6),
+        {"dilation": 2, "padding": "same", "algorithm": "im2col"},
+    ),
+    Call("conv1d_backward_bias", lambda d, N: (d(N, 7, 99),), per_image=False),
+    Call("conv3d_backward_bias", lambda d, N: (d(N, 7, 3, 4, 5),), per_image=False),
     *_transposed(
         "strided",
         (6, 5, 6),

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("bounded_address_space")
 NUMBERS = (-(2**63), -(2**31), -1, 0, 2**31, 2**62, 2**63 - 1, 2**63, 2**64)
 NOT_INTEGERS: tuple[Any, ...] = (1.5, float("nan"), "1", b"1", [], {}, object(), np.float32(1), 1j)
 NOT_PAIRS: tuple[Any, ...] = (
-    [1, 2, 3],
-    (1, 2, 3),
-    ((1, 2), (3, 4), (5, 6)),
+    [1, 2, 3, 4],
+    (1, 2, 3, 4),
+    ((1, 2), (3, 4), (5, 6), (7, 8)),
     [None, 1],
     ("1", 1),
     (1.5, 1),
@@ -36,8 +36,8 @@ FLAGS = ("trans_a", "trans_b", "ceil_mode", "return_indices", "count_include_pad
 WORDS = ("activation", "algorithm")
 
 
-def bad_values(name: str, good: Any) -> Iterator[Any]:
-    """Values that no call of the table may take for the option `name`."""
+def bad_values(name: str, good: Any, axes: int) -> Iterator[Any]:
+    """Values that no call of the table may take for the option `name`; `axes` are spatial ones."""
     if name in PAIRS:
         lowest = 0 if "padding" in name else 1
         numbers = [value for value in NUMBERS if not lowest <= value < 2**31]
@@ -45,8 +45,9 @@ def bad_values(name: str, good: Any) -> Iterator[Any]:
         numbers = [value for value in numbers if name != "stride" or value < lowest]
         numbers = [value for value in numbers if name != "dilation" or value != 2**31]
         yield from (*numbers, *NOT_INTEGERS, *NOT_PAIRS)
-        yield from ((value, 1) for value in numbers)
-        yield from ([1, value] for value in numbers)
+        yield from ((value,) * axes for value in numbers)
+        yield from ([*[1] * (axes - 1), value] for value in numbers)
+        yield from ((1,) * count for count in range(1, 6) if count != axes)
         if name != "stride":
             yield None
     elif name in INTEGERS:
@@ -60,8 +61,8 @@ def bad_values(name: str, good: Any) -> Iterator[Any]:
         if name != "divisor_override":
             yield None
     elif name in SHAPES:
-        yield from (None, 1, "1234", [], good[:3], (*good, 1), 1.5)
-        for axis in range(4):
+        yield from (None, 1, "1234", [], good[:-1], (*good, 1), 1.5)
+        for axis in range(len(good)):
             for value in (*NUMBERS, *NOT_INTEGERS, good[axis] + 1, good[axis] - 1):
                 changed = list(good)
                 changed[axis] = value
@@ -87,11 +88,12 @@ def test_bad_option_is_named(call: Call) -> None:
     arguments = call.draw(np.float32)
     # A size that no array can have is reported for the array: input for input_shape.
     names = (*call.names, "input", "weight", "output")
+    axes = {"1d": 1, "3d": 3}.get(call.function.split("_")[0][-2:], 2)
     tried = 0
     for position, name in enumerate(call.names):
         positional = position < len(arguments)
         good = arguments[position] if positional else call.options.get(name)
-        for value in bad_values(name, good):
+        for value in bad_values(name, good, axes):
             changed, extra = list(arguments), {}
             if positional:
                 changed[position] = value

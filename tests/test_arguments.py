@@ -56,7 +56,8 @@ WRONG_TYPES: dict[str, Callable[[Array], Any]] = {
     "scalar": lambda a: 1.0,
     "memoryview": lambda a: a.data,
 }
-OPTIONAL = {("conv2d", "bias"), ("linear", "bias"), ("conv_transpose2d", "bias")} | {
+WITH_BIAS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear")
+OPTIONAL = {(function, "bias") for function in WITH_BIAS} | {
     (function, name)
     for function in ("batch_norm", "batch_norm_backward")
     for name in ("weight", "bias")

@@ -20,6 +20,14 @@ IMAGE = (2, 4, 6, 6)
 
 # name: how to make the layer in float64, and the input shape.
 LAYERS: dict[str, tuple[MakeLayer, tuple[int, ...]]] = {
+    "conv1d": (
+        lambda rng: L.Conv1d(4, 6, 3, 2, ((2, 1),), groups=2, rng=rng, dtype=F64),
+        (2, 4, 11),
+    ),
+    "conv3d": (
+        lambda rng: L.Conv3d(4, 6, (1, 3, 2), (1, 2, 1), "same", 2, rng=rng, dtype=F64),
+        (2, 4, 3, 5, 6),
+    ),
     "conv2d": (lambda rng: L.Conv2d(4, 6, 3, padding=1, rng=rng, dtype=F64), IMAGE),
     "conv2d_options": (
         lambda rng: L.Conv2d(4, 6, (3, 2), 2, "same", (1, 2), 2, bias=False, rng=rng, dtype=F64),

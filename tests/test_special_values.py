@@ -54,11 +54,15 @@ def _wide() -> list[Call]:
 
 # Functions whose results show NaN wherever a NaN took part. A weight that is NaN times the zeros
 # around grad_output is left open for gradients of the input: see the test of infinite weights.
+LEFT_OPEN = {
+    "conv1d_backward_input",
+    "conv2d_backward_input",
+    "conv3d_backward_input",
+    "conv_transpose2d",
+    "dropout",
+}
 NAN_CALLS = [
-    call
-    for call in [*CALLS, *_wide()]
-    if call.function not in ("dropout", "conv2d_backward_input", "conv_transpose2d")
-    or call.name == "wide"
+    call for call in [*CALLS, *_wide()] if call.function not in LEFT_OPEN or call.name == "wide"
 ]
 
 

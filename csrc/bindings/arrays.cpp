@@ -26,16 +26,6 @@ Span span_of(const py::array& array) {
     return {begin, end + static_cast<uintptr_t>(array.itemsize())};
 }
 
-template <size_t Axes>
-std::array<index_t, Axes> sizes(const char* function, const char* name, const py::array& array,
-                                const char* axes) {
-    check(array.ndim() == static_cast<index_t>(Axes), function, ": ", name, " has ", array.ndim(),
-          " axes, got shape ", shape_text(array), "; expected ", axes);
-    std::array<index_t, Axes> result{};
-    for (size_t d = 0; d < Axes; ++d) result[d] = array.shape(static_cast<index_t>(d));
-    return result;
-}
-
 }  // namespace
 
 py::array as_array(const char* function, const char* name, const py::handle& object) {
@@ -61,15 +51,6 @@ py::array contiguous(const py::array& array) {
                                                  kNeeded | Api::NPY_ARRAY_ENSUREARRAY_, nullptr);
     if (copy == nullptr) throw py::error_already_set();
     return py::reinterpret_steal<py::array>(copy);
-}
-
-std::array<index_t, 4> shape4(const char* function, const char* name, const py::array& array,
-                              const char* axes) {
-    return sizes<4>(function, name, array, axes);
-}
-std::array<index_t, 2> shape2(const char* function, const char* name, const py::array& array,
-                              const char* axes) {
-    return sizes<2>(function, name, array, axes);
 }
 
 py::array new_array(const py::dtype& dtype, const Shape& shape) {

@@ -113,11 +113,24 @@ class OptionalInput {
     std::optional<Input<T>> input_;
 };
 
-// The sizes of an array that must have four axes; ((N, C, H, W) and the like in `axes`).
-std::array<index_t, 4> shape4(const char* function, const char* name, const py::array& array,
-                              const char* axes);
-std::array<index_t, 2> shape2(const char* function, const char* name, const py::array& array,
-                              const char* axes);
+// The sizes of an array that must have `Axes` axes; ("four: (N, C, H, W)" and the like in `axes`).
+template <size_t Axes>
+std::array<index_t, Axes> sizes_of(const char* function, const char* name, const py::array& array,
+                                   const char* axes) {
+    check(array.ndim() == static_cast<index_t>(Axes), function, ": ", name, " has ", array.ndim(),
+          " axes, got shape ", shape_text(array), "; expected ", axes);
+    std::array<index_t, Axes> result{};
+    for (size_t d = 0; d < Axes; ++d) result[d] = array.shape(static_cast<index_t>(d));
+    return result;
+}
+inline std::array<index_t, 4> shape4(const char* function, const char* name, const py::array& array,
+                                     const char* axes) {
+    return sizes_of<4>(function, name, array, axes);
+}
+inline std::array<index_t, 2> shape2(const char* function, const char* name, const py::array& array,
+                                     const char* axes) {
+    return sizes_of<2>(function, name, array, axes);
+}
 
 // An uninitialised array; large ones come from recycled blocks (base/buffer.h).
 py::array new_array(const py::dtype& dtype, const Shape& shape);

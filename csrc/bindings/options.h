@@ -10,8 +10,10 @@
 
 namespace pyconv::bindings {
 
-// ((top, bottom), (left, right)), or None for "same".
-using PaddingOption = std::optional<std::array<Pair, 2>>;
+// (begin, end) of each spatial axis, or None for "same".
+template <size_t Axes>
+using Sides = std::optional<std::array<Pair, Axes>>;
+using PaddingOption = Sides<2>;
 
 inline Padding to_padding(const PaddingOption& option) {
     if (!option) return {.same = true};
@@ -35,6 +37,6 @@ inline ConvAlgorithm to_algorithm(const char* function, const std::string& name)
     return ConvAlgorithm::ImplicitGemm;
 }
 
-inline Shape as_shape(const Shape4& shape) { return {shape.begin(), shape.end()}; }
+inline Shape as_shape(Sizes shape) { return {shape.begin(), shape.end()}; }
 
 }  // namespace pyconv::bindings

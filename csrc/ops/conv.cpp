@@ -52,15 +52,13 @@ void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* inp
 }
 
 template <typename T>
-void conv_backward_bias(const Shape4& output_shape, const T* grad_output, T* grad_bias) {
-    const index_t images = output_shape[0], channels = output_shape[1];
-    const index_t pixels = output_shape[2] * output_shape[3];
+void conv_backward_bias(index_t N, index_t OC, index_t pixels, const T* grad_output, T* grad_bias) {
     const Kernels<T>& kernel = kernels<T>();
-    const double nanoseconds = static_cast<double>(images * channels * pixels) * 0.1;
-    parallel_for(channels, nanoseconds, [&](index_t oc) {
+    const double nanoseconds = static_cast<double>(N * OC * pixels) * 0.1;
+    parallel_for(OC, nanoseconds, [&](index_t oc) {
         double sum = 0;
-        for (index_t n = 0; n < images; ++n)
-            sum += kernel.reduce_sum(pixels, grad_output + (n * channels + oc) * pixels);
+        for (index_t n = 0; n < N; ++n)
+            sum += kernel.reduce_sum(pixels, grad_output + (n * OC + oc) * pixels);
         grad_bias[oc] = static_cast<T>(sum);
     });
 }
@@ -77,7 +75,7 @@ template void conv_backward_weight(const ConvShape&, const float*, const float*,
                                    float*);
 template void conv_backward_weight(const ConvShape&, const double*, const double*, ConvAlgorithm,
                                    double*);
-template void conv_backward_bias(const Shape4&, const float*, float*);
-template void conv_backward_bias(const Shape4&, const double*, double*);
+template void conv_backward_bias(index_t, index_t, index_t, const float*, float*);
+template void conv_backward_bias(index_t, index_t, index_t, const double*, double*);
 
 }  // namespace pyconv

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// 2-D cross-correlation over NCHW arrays and its three gradients.
+// Cross-correlation over one, two or three spatial axes, and its three gradients.
 //
-// Definition, per group:
+// Definition, per group, for two of them; a third, d, is as h and w:
 //   output[n,oc,oh,ow] = bias[oc]
 //       + sum(c,kh,kw) input[n, c, oh*stride_h - pad_top  + kh*dilation_h,
 //                                  ow*stride_w - pad_left + kw*dilation_w] * weight[oc,c,kh,kw]
 // with input taken as 0 outside its bounds: zeros that are multiplied like any other value, exactly
-// as if the image had been padded first (0 * Inf = NaN at the border). conv2d is linear in input
-// and in weight, and the two backward functions are its adjoints; the tests test exactly that.
+// as if the image had been padded first (0 * Inf = NaN at the border). Convolution is linear in
+// input and in weight, and the two backward functions are its adjoints; the tests test exactly that.
 //
 // All arrays are contiguous; each function overwrites its last argument, which overlaps no other.
 #pragma once
@@ -37,8 +37,8 @@ template <typename T>
 void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
                           ConvAlgorithm algorithm, T* grad_weight);
 
-// grad_bias[oc] = sum(n, oh, ow) grad_output[n, oc, oh, ow]
+// grad_bias[oc] = sum(n, pixel) grad_output[n, oc, pixel]
 template <typename T>
-void conv_backward_bias(const Shape4& output_shape, const T* grad_output, T* grad_bias);
+void conv_backward_bias(index_t N, index_t OC, index_t pixels, const T* grad_output, T* grad_bias);
 
 }  // namespace pyconv

@@ -2,40 +2,64 @@
 #include "ops/conv_shape.h"
 
 #include <algorithm>
-#include <vector>
+#include <ostream>
 
 #include "base/checked.h"
 
 namespace pyconv {
 namespace {
 
+// What messages call the spatial axes, and the sizes of the kernel along them.
+struct AxisNames {
+    std::array<const char*, 3> axes;
+    const char* kernel;
+};
+constexpr std::array<AxisNames, 3> kAxisNames = {
+    {{{"L", "", ""}, "KL"}, {{"H", "W", ""}, "KH, KW"}, {{"D", "H", "W"}, "KD, KH, KW"}}};
+
 // What both kinds of convolution ask of weight and groups; `channels` names weight's first axis.
-void check_weight(const char* function, const Shape4& weight, index_t groups,
-                  const char* channels) {
+void check_weight(const char* function, Sizes weight, index_t groups, const char* channels) {
     checked_elements(function, "weight", weight);
-    check(weight[2] >= 1 && weight[3] >= 1, function, ": weight has an empty kernel, got shape ",
-          shape_text(weight), "; expected KH, KW >= 1");
+    for (const index_t size : weight.subspan(2)) {
+        check(size >= 1, function, ": weight has an empty kernel, got shape ", shape_text(weight),
+              "; expected ", kAxisNames[weight.size() - 3].kernel, " >= 1");
+    }
     check(groups >= 1, function, ": groups is out of range, got ", groups, "; expected >= 1");
     check(weight[0] % groups == 0, function, ": groups does not divide weight's ", channels,
           " channels, got groups=", groups, ", weight ", shape_text(weight));
 }
 
+// Prints as Python does: "((1, 0), (0, 2))", "((1, 0),)".
+struct SidesText {
+    std::span<const Pair> sides;
+
+    friend std::ostream& operator<<(std::ostream& stream, const SidesText& text) {
+        stream << '(';
+        for (size_t i = 0; i < text.sides.size(); ++i)
+            stream << (i ? ", " : "") << shape_text(text.sides[i]);
+        return stream << (text.sides.size() == 1 ? ",)" : ")");
+    }
+};
+
 }  // namespace
 
-void check_pair(const char* function, const char* argument, const Pair& values, index_t least) {
+void check_each(const char* function, const char* argument, Sizes values, index_t least) {
     for (const index_t value : values) {
         check(value >= least && value <= kMaxBytes, function, ": ", argument,
-              " is out of range, got (", values[0], ", ", values[1], "); expected ", least, " to ",
+              " is out of range, got ", shape_text(values), "; expected ", least, " to ",
               kMaxBytes);
     }
 }
 
-void check_padding(const char* function, const Padding& p) {
-    if (p.same) return;
-    for (const index_t pad : {p.top, p.bottom, p.left, p.right}) {
-        check(pad >= 0 && pad <= kMaxBytes, function, ": padding is out of range, got ((", p.top,
-              ", ", p.bottom, "), (", p.left, ", ", p.right, ")); expected 0 to ", kMaxBytes);
+void check_sides(const char* function, std::span<const Pair> padding) {
+    for (const auto& [begin, end] : padding) {
+        check(begin >= 0 && begin <= kMaxBytes && end >= 0 && end <= kMaxBytes, function,
+              ": padding is out of range, got ", SidesText{padding}, "; expected 0 to ", kMaxBytes);
     }
+}
+
+void check_padding(const char* function, const Padding& padding) {
+    if (!padding.same) check_sides(function, padding.sides());
 }
 
 index_t effective_kernel(const char* function, index_t kernel, index_t dilation) {
@@ -75,41 +99,58 @@ Range taps_inside(index_t count, index_t stride, index_t offset, index_t size) {
     return {begin, std::max(begin, end)};
 }
 
-ConvShape ConvShape::make(const char* function, const Shape4& input, const Shape4& weight,
-                          Pair stride, const Padding& padding, Pair dilation, index_t groups) {
+ConvShape ConvShape::make(const char* function, Sizes input, Sizes weight, Sizes stride,
+                          std::span<const Pair> padding, Sizes dilation, index_t groups) {
+    const size_t axes = stride.size();
     checked_elements(function, "input", input);
     check_weight(function, weight, groups, "output");
-    check_pair(function, "stride", stride, 1);
-    check_pair(function, "dilation", dilation, 1);
-    check_padding(function, padding);
+    check_each(function, "stride", stride, 1);
+    check_each(function, "dilation", dilation, 1);
+    check_sides(function, padding);
     check(input[1] % groups == 0 && input[1] / groups == weight[1], function, ": weight expects ",
           weight[1], " input channels per group, got ", input[1], " channels in ", groups,
           " groups; input ", shape_text(input), ", weight ", shape_text(weight),
           ", groups=", groups);
-    const WindowAxis vertical =
-        window_axis(function, "H", "weight", input[2], weight[2], stride[0], dilation[0],
-                    padding.same, padding.top, padding.bottom, false);
-    const WindowAxis horizontal =
-        window_axis(function, "W", "weight", input[3], weight[3], stride[1], dilation[1],
-                    padding.same, padding.left, padding.right, false);
-    const ConvShape s{.N = input[0],
-                      .C = input[1],
-                      .H = input[2],
-                      .W = input[3],
-                      .OC = weight[0],
-                      .KH = weight[2],
-                      .KW = weight[3],
-                      .OH = vertical.output,
-                      .OW = horizontal.output,
-                      .stride_h = stride[0],
-                      .stride_w = stride[1],
-                      .pad_top = vertical.pad_begin,
-                      .pad_left = horizontal.pad_begin,
-                      .dilation_h = dilation[0],
-                      .dilation_w = dilation[1],
-                      .G = groups};
-    checked_elements(function, "output", {s.N, s.OC, s.OH, s.OW});
-    return s;
+
+    struct Axis {
+        index_t size = 1, kernel = 1, output = 1, stride = 1, pad_begin = 0, dilation = 1;
+    };
+    std::array<Axis, 3> all{};  // D, H, W
+    std::array<index_t, 5> output = {input[0], weight[0]};
+    for (size_t i = 0; i < axes; ++i) {
+        const bool same = padding.empty();
+        const Pair pads = same ? Pair{0, 0} : padding[i];
+        const WindowAxis window =
+            window_axis(function, kAxisNames[axes - 1].axes[i], "weight", input[2 + i],
+                        weight[2 + i], stride[i], dilation[i], same, pads[0], pads[1], false);
+        all[3 - axes + i] = {input[2 + i], weight[2 + i],    window.output,
+                             stride[i],    window.pad_begin, dilation[i]};
+        output[2 + i] = window.output;
+    }
+    checked_elements(function, "output", Sizes(output).first(2 + axes));
+    const auto& [d, h, w] = all;
+    return {.N = input[0],
+            .C = input[1],
+            .D = d.size,
+            .H = h.size,
+            .W = w.size,
+            .OC = weight[0],
+            .KD = d.kernel,
+            .KH = h.kernel,
+            .KW = w.kernel,
+            .OD = d.output,
+            .OH = h.output,
+            .OW = w.output,
+            .stride_d = d.stride,
+            .stride_h = h.stride,
+            .stride_w = w.stride,
+            .pad_front = d.pad_begin,
+            .pad_top = h.pad_begin,
+            .pad_left = w.pad_begin,
+            .dilation_d = d.dilation,
+            .dilation_h = h.dilation,
+            .dilation_w = w.dilation,
+            .G = groups};
 }
 
 ConvShape ConvShape::make_transposed(const char* function, const Shape4& input,
@@ -117,9 +158,9 @@ ConvShape ConvShape::make_transposed(const char* function, const Shape4& input,
                                      Pair output_padding, Pair dilation, index_t groups) {
     checked_elements(function, "input", input);
     check_weight(function, weight, groups, "input");
-    check_pair(function, "stride", stride, 1);
-    check_pair(function, "dilation", dilation, 1);
-    check_pair(function, "output_padding", output_padding, 0);
+    check_each(function, "stride", stride, 1);
+    check_each(function, "dilation", dilation, 1);
+    check_each(function, "output_padding", output_padding, 0);
     check_padding(function, padding);
     check(input[1] == weight[0], function, ": weight expects ", weight[0],
           " input channels, got input ", shape_text(input), ", weight ", shape_text(weight));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The im2col matrix, its adjoint, and algorithm "im2col" of conv2d.h.
+// The im2col matrix, its adjoint, and algorithm "im2col" of conv.h, for all its axes.
 //
 //   columns[n, (c*KH + kh)*KW + kw, oh*OW + ow] =
 //       input[n, c, oh*stride_h - pad_top + kh*dilation_h, ow*stride_w - pad_left + kw*dilation_w]

@@ -89,9 +89,9 @@ bool replaces(T x, int32_t r, T best, int32_t best_r) {
 
 Pool2dShape Pool2dShape::make(const char* function, const Shape4& input, const Options& o) {
     check_input(function, input);
-    check_pair(function, "kernel_size", o.kernel_size, 1);
-    check_pair(function, "stride", o.stride, 1);
-    check_pair(function, "dilation", o.dilation, 1);
+    check_each(function, "kernel_size", o.kernel_size, 1);
+    check_each(function, "stride", o.stride, 1);
+    check_each(function, "dilation", o.dilation, 1);
     check_padding(function, o.padding);
     Pool2dShape s{.N = input[0],
                   .C = input[1],
@@ -112,7 +112,7 @@ Pool2dShape Pool2dShape::make(const char* function, const Shape4& input, const O
 Pool2dShape Pool2dShape::make_adaptive(const char* function, const Shape4& input,
                                        Pair output_size) {
     check_input(function, input);
-    check_pair(function, "output_size", output_size, 1);
+    check_each(function, "output_size", output_size, 1);
     checked_elements(function, "output", {input[0], input[1], output_size[0], output_size[1]});
     checked_elements(function, "output", {output_size[0], output_size[1]});
     return {.N = input[0],

@@ -39,6 +39,18 @@ from pyconv.functional.conv import (
     conv_transpose2d_backward_input,
     conv_transpose2d_backward_weight,
 )
+from pyconv.functional.conv1d import (
+    conv1d,
+    conv1d_backward_bias,
+    conv1d_backward_input,
+    conv1d_backward_weight,
+)
+from pyconv.functional.conv3d import (
+    conv3d,
+    conv3d_backward_bias,
+    conv3d_backward_input,
+    conv3d_backward_weight,
+)
 from pyconv.functional.dropout import dropout, dropout_backward
 from pyconv.functional.gemm import (
     gemm,
@@ -74,10 +86,18 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_statistics",
     "col2im",
+    "conv1d",
+    "conv1d_backward_bias",
+    "conv1d_backward_input",
+    "conv1d_backward_weight",
     "conv2d",
     "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",
+    "conv3d",
+    "conv3d_backward_bias",
+    "conv3d_backward_input",
+    "conv3d_backward_weight",
     "conv_transpose2d",
     "conv_transpose2d_backward_input",
     "conv_transpose2d_backward_weight",

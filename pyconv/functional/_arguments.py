@@ -21,6 +21,10 @@ ConvOptions = tuple[Pair, tuple[Pair, Pair] | None, Pair, int]  # stride, paddin
 
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 
+# The same for one or three spatial axes.
+IntOrInts = int | Sequence[int]
+OptionsNd = tuple[tuple[int, ...], tuple[Pair, ...] | None, tuple[int, ...], int]
+
 
 # Plain small ints are what nearly every call passes: they are recognised first, since a call of
 # isinstance with an abstract class costs more than a small convolution.
@@ -58,11 +62,8 @@ def pair(function: str, name: str, value: object) -> Pair:
     """Return an int or a pair as (vertical, horizontal)."""
     if type(value) is int and -_PLAIN < value < _PLAIN:
         return value, value
-    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
-        vertical, horizontal = integers(function, name, value, 2, "an int or a pair of ints")
-        return vertical, horizontal
-    both = integer(function, name, value, "an int or a pair of ints")
-    return both, both
+    vertical, horizontal = each(function, name, value, 2)
+    return vertical, horizontal
 
 
 def shape4(function: str, name: str, value: object) -> Shape4:
@@ -75,22 +76,47 @@ def padding(function: str, value: object) -> tuple[Pair, Pair] | None:
     """Return the padding as ((top, bottom), (left, right)), or None for "same"."""
     if type(value) is int and -_PLAIN < value < _PLAIN:
         return (value, value), (value, value)
-    expected = 'an int, a pair, ((top, bottom), (left, right)), "valid" or "same"'
+    both = sides(function, value, 2)
+    return None if both is None else (both[0], both[1])
+
+
+# What conv1d, conv2d and conv3d call a value for each spatial axis, and the padding of each.
+_EACH = {
+    1: "an int or a tuple of one int",
+    2: "an int or a pair of ints",
+    3: "an int or a tuple of three ints",
+}
+_SIDES = {
+    1: 'an int, (int,), ((begin, end),), "valid" or "same"',
+    2: 'an int, a pair, ((top, bottom), (left, right)), "valid" or "same"',
+    3: 'an int, three ints, three pairs (begin, end), "valid" or "same"',
+}
+
+
+def each(function: str, name: str, value: object, axes: int) -> tuple[int, ...]:
+    """Return an int, or one for each spatial axis, as a tuple."""
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
+        return integers(function, name, value, axes, _EACH[axes])
+    return (integer(function, name, value, _EACH[axes]),) * axes
+
+
+def sides(function: str, value: object, axes: int) -> tuple[Pair, ...] | None:
+    """Return the padding as (begin, end) of each spatial axis, or None for "same"."""
+    expected = _SIDES[axes]
     if isinstance(value, str):
         if value == "same":
             return None
         if value == "valid":
-            return (0, 0), (0, 0)
+            return ((0, 0),) * axes
         raise ValueError(f"{function}: padding is unknown, got {value!r}; expected {expected}")
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, bytes):
-        if len(value) != 2:
+        if len(value) != axes:
             raise ValueError(
                 f"{function}: padding has {len(value)} values, got {value!r}; expected {expected}"
             )
-        vertical, horizontal = (pair(function, "padding", item) for item in value)
-        return vertical, horizontal
-    both = integer(function, "padding", value, expected)
-    return (both, both), (both, both)
+        return tuple(pair(function, "padding", item) for item in value)
+    every = integer(function, "padding", value, expected)
+    return ((every, every),) * axes
 
 
 def number(function: str, name: str, value: object) -> float:
@@ -146,5 +172,17 @@ def conv_options(
         pair(function, "stride", stride),
         padding(function, padding_),
         pair(function, "dilation", dilation),
+        integer(function, "groups", groups),
+    )
+
+
+def conv_options_nd(
+    function: str, axes: int, stride: object, padding_: object, dilation: object, groups: object
+) -> OptionsNd:
+    """Return what conv1d and conv3d take behind their tensors."""
+    return (
+        each(function, "stride", stride, axes),
+        sides(function, padding_, axes),
+        each(function, "dilation", dilation, axes),
         integer(function, "groups", groups),
     )

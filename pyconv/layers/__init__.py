@@ -12,7 +12,7 @@ Class names, constructor order and state-dict keys are torch's.
 from pyconv.layers.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from pyconv.layers.base import Layer, Parameter
 from pyconv.layers.containers import Concat, Residual, Sequential
-from pyconv.layers.convolution import Conv2d, ConvTranspose2d, Linear
+from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
 from pyconv.layers.pooling import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -30,7 +30,9 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvTranspose2d",
     "Dropout",
     "Flatten",

@@ -9,7 +9,8 @@ Weight and bias start uniform in ``+-1 / sqrt(fan_in)``, as in torch; `pyconv.in
 from __future__ import annotations
 
 import operator
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,6 +20,9 @@ from pyconv import init
 from pyconv.layers.base import Array, Layer, Parameter, options_repr
 
 Pair: TypeAlias = int | tuple[int, int]
+# For any number of spatial axes.
+Sizes: TypeAlias = int | tuple[int, ...]
+Sides: TypeAlias = int | tuple[int, ...] | tuple[tuple[int, int], ...] | str
 Padding: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str
 
 
@@ -54,7 +58,100 @@ class _Weighted(Layer):
         return None if self.bias is None else self.bias.value
 
 
-class Conv2d(_Weighted):
+class _Conv(_Weighted):
+    """A convolution over `_axes` spatial axes, by four functions of `pyconv.functional`."""
+
+    _axes: ClassVar[int]
+    _conv: ClassVar[Callable[..., Array]]
+    _backward_input: ClassVar[Callable[..., Array]]
+    _backward_weight: ClassVar[Callable[..., Array]]
+    _backward_bias: ClassVar[Callable[..., Array]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Sides = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        _check_channels(type(self).__name__, in_channels, out_channels, groups)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = _kernel_sizes(type(self).__name__, kernel_size, self._axes)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self._initialize(shape, out_channels if bias else None, rng, dtype)
+
+    def forward(self, input: Array) -> Array:
+        """Return the convolution, shape (N, out_channels, ...)."""
+        output: Array = self._conv(input, self.weight.value, self._bias_value(), **self._options())
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
+        input: Array = self._take_saved()
+        weight, options = self.weight.value, self._options()
+        self.weight.grad += self._backward_weight(grad_output, input, weight.shape, **options)
+        if self.bias is not None:
+            self.bias.grad += self._backward_bias(grad_output)
+        grad_input: Array = self._backward_input(grad_output, weight, input.shape, **options)
+        return grad_input
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+    def _options_repr(self) -> str:
+        return options_repr(
+            self.in_channels,
+            self.out_channels,
+            kernel_size=(self.kernel_size, None),
+            stride=(self.stride, 1),
+            padding=(self.padding, 0),
+            dilation=(self.dilation, 1),
+            groups=(self.groups, 1),
+            bias=(self.bias is not None, True),
+        )
+
+
+class Conv1d(_Conv):
+    """1-D convolution (cross-correlation): `pyconv.functional.conv1d` with owned parameters.
+
+    Parameters are those of `Conv2d`, with one value where that has two; `padding` is an int,
+    (int,), ((begin, end),), "valid" or "same".
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels // groups, KL)
+    bias : Parameter, shape (out_channels,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv1d(3, 8, 3, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((2, 3, 32), np.float32)).shape
+    (2, 8, 32)
+    """
+
+    _axes = 1
+    _conv = staticmethod(F.conv1d)
+    _backward_input = staticmethod(F.conv1d_backward_input)
+    _backward_weight = staticmethod(F.conv1d_backward_weight)
+    _backward_bias = staticmethod(F.conv1d_backward_bias)
+
+
+class Conv2d(_Conv):
     """2-D convolution (cross-correlation): `pyconv.functional.conv2d` with owned parameters.
 
     Parameters
@@ -84,61 +181,37 @@ class Conv2d(_Weighted):
     (2, 8, 32, 32)
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Padding = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        rng: np.random.Generator | None = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        _check_channels("Conv2d", in_channels, out_channels, groups)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = _kernel_pair("Conv2d", kernel_size)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self._initialize(shape, out_channels if bias else None, rng, dtype)
+    _axes = 2
+    _conv = staticmethod(F.conv2d)
+    _backward_input = staticmethod(F.conv2d_backward_input)
+    _backward_weight = staticmethod(F.conv2d_backward_weight)
+    _backward_bias = staticmethod(F.conv2d_backward_bias)
 
-    def forward(self, input: Array) -> Array:
-        """Return the convolution, shape (N, out_channels, OH, OW)."""
-        output = F.conv2d(input, self.weight.value, self._bias_value(), **self._options())
-        self._save(input)
-        return output
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
-        input: Array = self._take_saved()
-        weight, options = self.weight.value, self._options()
-        self.weight.grad += F.conv2d_backward_weight(grad_output, input, weight.shape, **options)
-        if self.bias is not None:
-            self.bias.grad += F.conv2d_backward_bias(grad_output)
-        return F.conv2d_backward_input(grad_output, weight, input.shape, **options)
+class Conv3d(_Conv):
+    """3-D convolution (cross-correlation): `pyconv.functional.conv3d` with owned parameters.
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-        }
+    Parameters are those of `Conv2d`, with three values where that has two; `padding` is an int,
+    (int, int, int), three pairs (begin, end), "valid" or "same".
 
-    def _options_repr(self) -> str:
-        return options_repr(
-            self.in_channels,
-            self.out_channels,
-            kernel_size=(self.kernel_size, None),
-            stride=(self.stride, 1),
-            padding=(self.padding, 0),
-            dilation=(self.dilation, 1),
-            groups=(self.groups, 1),
-            bias=(self.bias is not None, True),
-        )
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels // groups, KD, KH, KW)
+    bias : Parameter, shape (out_channels,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv3d(3, 8, 3, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((2, 3, 4, 16, 16), np.float32)).shape
+    (2, 8, 4, 16, 16)
+    """
+
+    _axes = 3
+    _conv = staticmethod(F.conv3d)
+    _backward_input = staticmethod(F.conv3d_backward_input)
+    _backward_weight = staticmethod(F.conv3d_backward_weight)
+    _backward_bias = staticmethod(F.conv3d_backward_bias)
 
 
 class ConvTranspose2d(_Weighted):
@@ -175,7 +248,7 @@ class ConvTranspose2d(_Weighted):
     ) -> None:
         _check_channels("ConvTranspose2d", in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = _kernel_pair("ConvTranspose2d", kernel_size)
+        self.kernel_size = _kernel_sizes("ConvTranspose2d", kernel_size, 2)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.dilation, self.groups = dilation, groups
         shape = (in_channels, out_channels // groups, *self.kernel_size)
@@ -281,12 +354,13 @@ def _check_channels(layer: str, in_channels: int, out_channels: int, groups: int
         )
 
 
-def _kernel_pair(layer: str, kernel_size: Pair) -> tuple[int, int]:
-    pair = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(pair) != 2:
+def _kernel_sizes(layer: str, kernel_size: Sizes, axes: int) -> tuple[int, ...]:
+    sizes = (kernel_size,) * axes if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(sizes) != axes:
+        expected = {1: "a tuple of one", 2: "a pair", 3: "a tuple of three"}[axes]
         raise ValueError(
-            f"{layer}: kernel_size has {len(pair)} entries, got {kernel_size}; "
-            "expected an int or a pair"
+            f"{layer}: kernel_size has {len(sizes)} entries, got {kernel_size}; "
+            f"expected an int or {expected}"
         )
-    _check_positive(layer, kernel_size=min(pair))
-    return pair[0], pair[1]
+    _check_positive(layer, kernel_size=min(sizes))
+    return sizes

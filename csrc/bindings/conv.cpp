@@ -1,24 +1,50 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "ops/conv.h"
+
 #include "bindings/module.h"
 #include "bindings/options.h"
-#include "ops/conv.h"
 #include "ops/im2col.h"
 
 namespace pyconv::bindings {
 namespace {
 
-constexpr const char* kInputAxes = "four: (N, C, H, W)";
-constexpr const char* kWeightAxes = "four: (OC, C // groups, KH, KW)";
+// Text for one, two and three spatial axes.
+using Words = std::array<const char*, 3>;
+constexpr Words kInputAxes = {"three: (N, C, L)", "four: (N, C, H, W)", "five: (N, C, D, H, W)"};
+constexpr Words kWeightAxes = {"three: (OC, C // groups, KL)", "four: (OC, C // groups, KH, KW)",
+                               "five: (OC, C // groups, KD, KH, KW)"};
+constexpr Words kOutputAxes = {"three: (N, OC, OL)", "four: (N, OC, OH, OW)",
+                               "five: (N, OC, OD, OH, OW)"};
 constexpr const char* kTransposedWeightAxes = "four: (C, OC // groups, KH, KW)";
-constexpr const char* kOutputAxes = "four: (N, OC, OH, OW)";
+
+constexpr Words kConv = {"conv1d", "conv2d", "conv3d"};
+constexpr Words kBackwardInput = {"conv1d_backward_input", "conv2d_backward_input",
+                                  "conv3d_backward_input"};
+constexpr Words kBackwardWeight = {"conv1d_backward_weight", "conv2d_backward_weight",
+                                   "conv3d_backward_weight"};
+constexpr Words kBackwardBias = {"conv1d_backward_bias", "conv2d_backward_bias",
+                                 "conv3d_backward_bias"};
 
 // What all convolutions take behind their tensors: stride, padding, dilation, groups.
-using Options = std::tuple<Pair, PaddingOption, Pair, index_t>;
+template <size_t Axes>
+using OptionsOf =
+    std::tuple<std::array<index_t, Axes>, Sides<Axes>, std::array<index_t, Axes>, index_t>;
+using Options = OptionsOf<2>;
+template <size_t Axes>
+using ShapeOf = std::array<index_t, Axes + 2>;
 
-ConvShape make_shape(const char* function, const Shape4& input, const Shape4& weight,
-                     const Options& options) {
+template <size_t Axes>
+ConvShape make_shape(const char* function, const ShapeOf<Axes>& input, const ShapeOf<Axes>& weight,
+                     const OptionsOf<Axes>& options) {
     const auto& [stride, padding, dilation, groups] = options;
-    return ConvShape::make(function, input, weight, stride, to_padding(padding), dilation, groups);
+    const auto sides = padding ? std::span<const Pair>(*padding) : std::span<const Pair>();
+    return ConvShape::make(function, input, weight, stride, sides, dilation, groups);
+}
+
+template <size_t Axes>
+ShapeOf<Axes> array_shape(const char* function, const char* name, const py::object& object,
+                          const Words& axes) {
+    return sizes_of<Axes + 2>(function, name, as_array(function, name, object), axes[Axes - 1]);
 }
 
 ConvShape make_transposed_shape(const char* function, const Shape4& input, const Shape4& weight,
@@ -28,23 +54,24 @@ ConvShape make_transposed_shape(const char* function, const Shape4& input, const
                                       output_padding, dilation, groups);
 }
 
-py::array conv2d(const py::object& input, const py::object& weight, const py::object& bias,
-                 const Options& o, const std::optional<std::string>& activation,
-                 const std::string& algorithm, const py::object& out) {
-    const char* function = "conv2d";
+template <size_t Axes>
+py::array conv(const py::object& input, const py::object& weight, const py::object& bias,
+               const OptionsOf<Axes>& o, const std::optional<std::string>& activation,
+               const std::string& algorithm, const py::object& out) {
+    const char* function = kConv[Axes - 1];
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         using T = decltype(zero);
-        const auto s = make_shape(
-            function, shape4(function, "input", first, kInputAxes),
-            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes), o);
-        const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
+        const ConvShape s = make_shape<Axes>(
+            function, sizes_of<Axes + 2>(function, "input", first, kInputAxes[Axes - 1]),
+            array_shape<Axes>(function, "weight", weight, kWeightAxes), o);
+        const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape<Axes>()));
         const auto w =
-            input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "input");
+            input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), "input");
         const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
         const Activation act = to_activation(function, activation);
         const ConvAlgorithm alg = to_algorithm(function, algorithm);
-        py::array result = output_array<T>(function, out, as_shape(s.output_shape()),
+        py::array result = output_array<T>(function, out, as_shape(s.output_shape<Axes>()),
                                            {&x.given(), &w.given(), b.given()});
         T* y = data_of<T>(result);
         const WithoutGil nogil;
@@ -54,18 +81,18 @@ py::array conv2d(const py::object& input, const py::object& weight, const py::ob
 }
 
 // The convolution whose input gradient is wanted, with its arrays, once its shape is known.
-template <typename T>
+template <size_t Axes, typename T>
 py::array input_gradient(const char* function, const ConvShape& s, const char* first_name,
                          const py::object& first, const py::object& weight, const py::object& bias,
                          const std::optional<std::string>& activation, const std::string& algorithm,
                          const py::object& out) {
-    const auto g = input_array<T>(function, first_name, first, as_shape(s.output_shape()));
+    const auto g = input_array<T>(function, first_name, first, as_shape(s.output_shape<Axes>()));
     const auto w =
-        input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), first_name);
+        input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), first_name);
     const OptionalInput<T> b(function, "bias", bias, {s.C}, first_name);
     const Activation act = to_activation(function, activation);
     const ConvAlgorithm alg = to_algorithm(function, algorithm);
-    py::array result = output_array<T>(function, out, as_shape(s.input_shape()),
+    py::array result = output_array<T>(function, out, as_shape(s.input_shape<Axes>()),
                                        {&g.given(), &w.given(), b.given()});
     T* grad_input = data_of<T>(result);
     const WithoutGil nogil;
@@ -73,17 +100,17 @@ py::array input_gradient(const char* function, const ConvShape& s, const char* f
     return result;
 }
 
-py::array conv2d_backward_input(const py::object& grad_output, const py::object& weight,
-                                const Shape4& input_shape, const Options& o,
-                                const std::string& algorithm, const py::object& out) {
-    const char* function = "conv2d_backward_input";
+template <size_t Axes>
+py::array conv_backward_input(const py::object& grad_output, const py::object& weight,
+                              const ShapeOf<Axes>& input_shape, const OptionsOf<Axes>& o,
+                              const std::string& algorithm, const py::object& out) {
+    const char* function = kBackwardInput[Axes - 1];
     const py::array first = as_array(function, "grad_output", grad_output);
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
-        const auto s = make_shape(
-            function, input_shape,
-            shape4(function, "weight", as_array(function, "weight", weight), kWeightAxes), o);
-        return input_gradient<decltype(zero)>(function, s, "grad_output", grad_output, weight,
-                                              py::none(), std::nullopt, algorithm, out);
+        const ConvShape s = make_shape<Axes>(
+            function, input_shape, array_shape<Axes>(function, "weight", weight, kWeightAxes), o);
+        return input_gradient<Axes, decltype(zero)>(function, s, "grad_output", grad_output, weight,
+                                                    py::none(), std::nullopt, algorithm, out);
     });
 }
 
@@ -95,42 +122,43 @@ py::array conv_transpose2d(const py::object& input, const py::object& weight,
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         const auto s = make_transposed_shape(
-            function, shape4(function, "input", first, kInputAxes),
+            function, shape4(function, "input", first, kInputAxes[1]),
             shape4(function, "weight", as_array(function, "weight", weight), kTransposedWeightAxes),
             o, output_padding);
-        return input_gradient<decltype(zero)>(function, s, "input", input, weight, bias, activation,
-                                              algorithm, out);
+        return input_gradient<2, decltype(zero)>(function, s, "input", input, weight, bias,
+                                                 activation, algorithm, out);
     });
 }
 
-template <typename T>
+template <size_t Axes, typename T>
 py::array weight_gradient(const char* function, const ConvShape& s, const char* output_name,
                           const py::object& grad_output, const char* input_name,
                           const py::object& input, const std::string& algorithm,
                           const py::object& out) {
-    const auto g = input_array<T>(function, output_name, grad_output, as_shape(s.output_shape()));
+    const auto g =
+        input_array<T>(function, output_name, grad_output, as_shape(s.output_shape<Axes>()));
     const auto x =
-        input_array<T>(function, input_name, input, as_shape(s.input_shape()), output_name);
+        input_array<T>(function, input_name, input, as_shape(s.input_shape<Axes>()), output_name);
     const ConvAlgorithm alg = to_algorithm(function, algorithm);
     py::array result =
-        output_array<T>(function, out, as_shape(s.weight_shape()), {&g.given(), &x.given()});
+        output_array<T>(function, out, as_shape(s.weight_shape<Axes>()), {&g.given(), &x.given()});
     T* grad_weight = data_of<T>(result);
     const WithoutGil nogil;
     pyconv::conv_backward_weight<T>(s, g.data(), x.data(), alg, grad_weight);
     return result;
 }
 
-py::array conv2d_backward_weight(const py::object& grad_output, const py::object& input,
-                                 const Shape4& weight_shape, const Options& o,
-                                 const std::string& algorithm, const py::object& out) {
-    const char* function = "conv2d_backward_weight";
+template <size_t Axes>
+py::array conv_backward_weight(const py::object& grad_output, const py::object& input,
+                               const ShapeOf<Axes>& weight_shape, const OptionsOf<Axes>& o,
+                               const std::string& algorithm, const py::object& out) {
+    const char* function = kBackwardWeight[Axes - 1];
     const py::array first = as_array(function, "grad_output", grad_output);
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
-        const auto s = make_shape(
-            function, shape4(function, "input", as_array(function, "input", input), kInputAxes),
-            weight_shape, o);
-        return weight_gradient<decltype(zero)>(function, s, "grad_output", grad_output, "input",
-                                               input, algorithm, out);
+        const ConvShape s = make_shape<Axes>(
+            function, array_shape<Axes>(function, "input", input, kInputAxes), weight_shape, o);
+        return weight_gradient<Axes, decltype(zero)>(function, s, "grad_output", grad_output,
+                                                     "input", input, algorithm, out);
     });
 }
 
@@ -144,12 +172,12 @@ py::array conv_transpose2d_backward_weight(const py::object& grad_output, const 
     const py::array first = as_array(function, "grad_output", grad_output);
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
         const auto s = make_transposed_shape(
-            function, shape4(function, "input", as_array(function, "input", input), kInputAxes),
+            function, shape4(function, "input", as_array(function, "input", input), kInputAxes[1]),
             weight_shape, o, output_padding);
         check(shape_of(first) == as_shape(s.input_shape()), function, ": grad_output has shape ",
               shape_text(first), "; expected ", shape_text(s.input_shape()));
-        return weight_gradient<decltype(zero)>(function, s, "input", input, "grad_output",
-                                               grad_output, algorithm, out);
+        return weight_gradient<2, decltype(zero)>(function, s, "input", input, "grad_output",
+                                                  grad_output, algorithm, out);
     });
 }
 
@@ -158,9 +186,9 @@ Shape4 transposed_input_shape(const char* function, const Shape4& grad_output, c
                               const Options& o, Pair output_padding) {
     const auto& [stride, option, dilation, groups] = o;
     const Padding padding = to_padding(option);
-    check_pair(function, "stride", stride, 1);
-    check_pair(function, "dilation", dilation, 1);
-    check_pair(function, "output_padding", output_padding, 0);
+    check_each(function, "stride", stride, 1);
+    check_each(function, "dilation", dilation, 1);
+    check_each(function, "output_padding", output_padding, 0);
     check_padding(function, padding);
     const Pair pads = {padding.top + padding.bottom, padding.left + padding.right};
     Shape4 input = {grad_output[0], weight[0], 0, 0};
@@ -184,7 +212,7 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
         const Shape4 w_shape =
             shape4(function, "weight", as_array(function, "weight", weight), kTransposedWeightAxes);
         const Shape4 input_shape =
-            transposed_input_shape(function, shape4(function, "grad_output", first, kOutputAxes),
+            transposed_input_shape(function, shape4(function, "grad_output", first, kOutputAxes[1]),
                                    w_shape, o, output_padding);
         const auto s = make_transposed_shape(function, input_shape, w_shape, o, output_padding);
         const auto g =
@@ -201,17 +229,21 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
     });
 }
 
-py::array conv2d_backward_bias(const py::object& grad_output, const py::object& out) {
-    const char* function = "conv2d_backward_bias";
+template <size_t Axes>
+py::array conv_backward_bias(const py::object& grad_output, const py::object& out) {
+    const char* function = kBackwardBias[Axes - 1];
     const py::array first = as_array(function, "grad_output", grad_output);
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
         using T = decltype(zero);
-        const Shape4 shape = shape4(function, "grad_output", first, kOutputAxes);
+        const auto shape =
+            sizes_of<Axes + 2>(function, "grad_output", first, kOutputAxes[Axes - 1]);
+        index_t pixels = 1;
+        for (const index_t size : Sizes(shape).subspan(2)) pixels *= size;
         const auto g = input_array<T>(function, "grad_output", grad_output, as_shape(shape));
         py::array result = output_array<T>(function, out, {shape[1]}, {&g.given()});
         T* grad_bias = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv_backward_bias<T>(shape, g.data(), grad_bias);
+        pyconv::conv_backward_bias<T>(shape[0], shape[1], pixels, g.data(), grad_bias);
         return result;
     });
 }
@@ -219,8 +251,8 @@ py::array conv2d_backward_bias(const py::object& grad_output, const py::object& 
 // im2col has no filters: a shape with one group and one output channel stands for it.
 ConvShape columns_shape(const char* function, const Shape4& input, Pair kernel_size,
                         const Options& o) {
-    check_pair(function, "kernel_size", kernel_size, 1);
-    return make_shape(function, input, {1, input[1], kernel_size[0], kernel_size[1]}, o);
+    check_each(function, "kernel_size", kernel_size, 1);
+    return make_shape<2>(function, input, {1, input[1], kernel_size[0], kernel_size[1]}, o);
 }
 
 Shape columns_of(const char* function, const ConvShape& s) {
@@ -236,8 +268,8 @@ py::array im2col(const py::object& input, Pair kernel_size, const Options& o,
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         using T = decltype(zero);
-        const auto s =
-            columns_shape(function, shape4(function, "input", first, kInputAxes), kernel_size, o);
+        const auto s = columns_shape(function, shape4(function, "input", first, kInputAxes[1]),
+                                     kernel_size, o);
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         py::array result = output_array<T>(function, out, columns_of(function, s), {&x.given()});
         T* columns = data_of<T>(result);
@@ -263,13 +295,20 @@ py::array col2im(const py::object& columns, const Shape4& input_shape, Pair kern
     });
 }
 
+template <size_t Axes>
+void def_conv_of(py::module_& m) {
+    m.def(kConv[Axes - 1], conv<Axes>);
+    m.def(kBackwardInput[Axes - 1], conv_backward_input<Axes>);
+    m.def(kBackwardWeight[Axes - 1], conv_backward_weight<Axes>);
+    m.def(kBackwardBias[Axes - 1], conv_backward_bias<Axes>);
+}
+
 }  // namespace
 
-void def_conv2d(py::module_& m) {
-    m.def("conv2d", conv2d);
-    m.def("conv2d_backward_input", conv2d_backward_input);
-    m.def("conv2d_backward_weight", conv2d_backward_weight);
-    m.def("conv2d_backward_bias", conv2d_backward_bias);
+void def_conv(py::module_& m) {
+    def_conv_of<1>(m);
+    def_conv_of<2>(m);
+    def_conv_of<3>(m);
     m.def("conv_transpose2d", conv_transpose2d);
     m.def("conv_transpose2d_backward_input", conv_transpose2d_backward_input);
     m.def("conv_transpose2d_backward_weight", conv_transpose2d_backward_weight);
