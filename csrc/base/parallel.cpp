@@ -9,11 +9,13 @@
 #include <exception>
 #include <mutex>
 #include <new>
+#include <thread>
 
 #include "base/cpu_count.h"
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/fp_state.h"
+#include "base/placement.h"
 
 namespace pyconv {
 namespace {
@@ -23,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 constexpr index_t kMaxThreads = 1024;
 constexpr double kSerialNanoseconds = 50e3;
 constexpr auto kSpinTime = std::chrono::microseconds(30);
+constexpr auto kYieldTime = std::chrono::milliseconds(2);
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
 // musl gives threads 128 KiB by default; kernels keep at most a few KiB on the stack.
 constexpr size_t kStackBytes = size_t{1} << 20;
@@ -106,22 +109,42 @@ class Pool {
             const std::lock_guard lock(mutex_);
             epoch_.fetch_add(1, std::memory_order_release);
         }
-        wake_.notify_all();
+        wake(job.max_workers);
         job.work(InterruptPoll());
-        // Each worker passes through every epoch, so `job` may go once all have.
-        for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
-            if (spins < 1000) {
-                pause_cpu();
-            } else {
-                std::unique_lock lock(mutex_);
-                done_.wait(lock, [&] { return active_.load(std::memory_order_acquire) == 0; });
-            }
-        }
+        wait_for_workers();
         busy_.clear(std::memory_order_release);
         return true;
     }
 
   private:
+    // Wakes the sleeping workers, one that went to sleep on this very processor on another.
+    void wake(int wanted) {
+        const int cpu = current_cpu();
+        for (int i = 0; cpu >= 0 && i < worker_count_ && i < wanted; ++i) {
+            if (places_[i].sleeps_on.load(std::memory_order_relaxed) != cpu) continue;
+            const ExcludeCpu exclude(places_[i].thread.load(std::memory_order_relaxed), cpu);
+            wake_.notify_all();
+            return;
+        }
+        wake_.notify_all();
+    }
+
+    // Each worker passes through every epoch, so the job may go once all have. Their last tasks are short:
+    // whoever sleeps here is woken on the processor of the worker that was last, and is in its way.
+    void wait_for_workers() {
+        const auto done = [&] { return active_.load(std::memory_order_acquire) == 0; };
+        for (int spins = 0; spins < 1000; ++spins) {
+            if (done()) return;
+            pause_cpu();
+        }
+        for (const auto end = Clock::now() + kYieldTime; Clock::now() < end;) {
+            if (done()) return;
+            std::this_thread::yield();
+        }
+        std::unique_lock lock(mutex_);
+        done_.wait(lock, done);
+    }
+
     // Starts what is missing; fewer threads than asked for are no error.
     void start_workers(int wanted) {
         while (worker_count_ < wanted) {
@@ -157,8 +180,9 @@ class Pool {
     }
 
     void worker_loop(int index, uint64_t seen) {
+        places_[index].thread.store(current_thread(), std::memory_order_relaxed);
         while (true) {
-            wait_for_epoch(seen);
+            wait_for_epoch(index, seen);
             ++seen;
             Job& job = *job_;
             if (index < job.max_workers) {
@@ -172,7 +196,7 @@ class Pool {
         }
     }
 
-    void wait_for_epoch(uint64_t seen) {
+    void wait_for_epoch(int index, uint64_t seen) {
         const auto end = Clock::now() + kSpinTime;
         do {
             for (int i = 0; i < 16; ++i) {
@@ -181,13 +205,21 @@ class Pool {
             }
         } while (Clock::now() < end);
         std::unique_lock lock(mutex_);
+        places_[index].sleeps_on.store(current_cpu(), std::memory_order_relaxed);
         wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
+        places_[index].sleeps_on.store(-1, std::memory_order_relaxed);
     }
+
+    // Where a worker sleeps: a processor, or -1 while it is awake.
+    struct Place {
+        std::atomic<int> thread{0}, sleeps_on{-1};
+    };
 
     std::atomic_flag busy_;
     std::atomic<uint64_t> epoch_{0};
     std::atomic<int> active_{0};  // workers that have not yet finished the current epoch
     int worker_count_ = 0;        // written by the thread that holds busy_
+    Place places_[kMaxThreads];
     Job* job_ = nullptr;
     std::mutex mutex_;
     std::condition_variable wake_, done_;
