@@ -61,7 +61,7 @@ def write_plot(path: Path, header: Mapping[str, Any], rows: Sequence[Row]) -> No
     figure.supxlabel(f"{header['cpu']}, commit {str(header['commit'])[:12]}", fontsize="small")
     # Text stays text and ids stay the same, so that a plot of the same numbers is the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": LIBRARY}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
 
 
 def _draw_panel(ax: Any, panel: Sequence[Row]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ namespace {
 constexpr index_t kSegmentPixels = 256;
 // Copies of a chunk, which the threads make and then use together.
 constexpr index_t kChunkBytes = index_t{4} << 20;
-constexpr index_t kChunkPixels = 8 * kSegmentPixels;
+constexpr index_t kChunkPixels = 64 * kSegmentPixels;
 // Rows of a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for
 // all of them before the next is fetched.
 constexpr index_t kBlockRows = 48;
