@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Algorithms "implicit_gemm" and "direct" of conv2d.h, forward and input gradient, and the weight
+// Algorithms "implicit_gemm" and "direct" of conv.h, forward and input gradient, and the weight
 // gradient of both; same arguments. Auto takes the one that is expected to be faster.
 #pragma once
 
