@@ -70,7 +70,7 @@ py::array conv(const py::object& input, const py::object& weight, const py::obje
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), "input");
         const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
         const Activation act = to_activation(function, activation);
-        const ConvAlgorithm alg = to_algorithm(function, algorithm);
+        const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
         py::array result = output_array<T>(function, out, as_shape(s.output_shape<Axes>()),
                                            {&x.given(), &w.given(), b.given()});
         T* y = data_of<T>(result);
@@ -91,7 +91,7 @@ py::array input_gradient(const char* function, const ConvShape& s, const char* f
         input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), first_name);
     const OptionalInput<T> b(function, "bias", bias, {s.C}, first_name);
     const Activation act = to_activation(function, activation);
-    const ConvAlgorithm alg = to_algorithm(function, algorithm);
+    const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
     py::array result = output_array<T>(function, out, as_shape(s.input_shape<Axes>()),
                                        {&g.given(), &w.given(), b.given()});
     T* grad_input = data_of<T>(result);
@@ -139,7 +139,7 @@ py::array weight_gradient(const char* function, const ConvShape& s, const char* 
         input_array<T>(function, output_name, grad_output, as_shape(s.output_shape<Axes>()));
     const auto x =
         input_array<T>(function, input_name, input, as_shape(s.input_shape<Axes>()), output_name);
-    const ConvAlgorithm alg = to_algorithm(function, algorithm);
+    const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
     py::array result =
         output_array<T>(function, out, as_shape(s.weight_shape<Axes>()), {&g.given(), &x.given()});
     T* grad_weight = data_of<T>(result);
@@ -219,7 +219,7 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
             input_array<T>(function, "grad_output", grad_output, as_shape(s.input_shape()));
         const auto w =
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape()), "grad_output");
-        const ConvAlgorithm alg = to_algorithm(function, algorithm);
+        const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
         py::array result =
             output_array<T>(function, out, as_shape(s.output_shape()), {&g.given(), &w.given()});
         T* grad_input = data_of<T>(result);

@@ -28,13 +28,22 @@ inline Activation to_activation(const char* function, const std::optional<std::s
     return Activation::Relu;
 }
 
-inline ConvAlgorithm to_algorithm(const char* function, const std::string& name) {
+inline ConvAlgorithm named_algorithm(const char* function, const std::string& name) {
     if (name == "auto") return ConvAlgorithm::Auto;
     if (name == "im2col") return ConvAlgorithm::Im2col;
     if (name == "direct") return ConvAlgorithm::Direct;
+    if (name == "winograd") return ConvAlgorithm::Winograd;
     check(name == "implicit_gemm", function, ": algorithm is unknown, got '", name,
-          "'; expected 'auto', 'im2col', 'implicit_gemm' or 'direct'");
+          "'; expected 'auto', 'im2col', 'implicit_gemm', 'direct' or 'winograd'");
     return ConvAlgorithm::ImplicitGemm;
+}
+
+// Only if it can compute the convolution `s`.
+inline ConvAlgorithm to_algorithm(const char* function, const ConvShape& s,
+                                  const std::string& name) {
+    const ConvAlgorithm algorithm = named_algorithm(function, name);
+    check_algorithm(function, s, algorithm);
+    return algorithm;
 }
 
 inline Shape as_shape(Sizes shape) { return {shape.begin(), shape.end()}; }

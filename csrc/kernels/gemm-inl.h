@@ -96,6 +96,8 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     if (e.accumulate) each([&](V& x, int i, int j) { x = x + load(c + i * ldc, j, false); });
     if (e.row_bias != nullptr) each([&](V& x, int i, int) { x = x + V::broadcast(e.row_bias[i]); });
     if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j, false); });
+    if (e.residual != nullptr)
+        each([&](V& x, int i, int j) { x = x + load(e.residual + i * ldc, j, false); });
     if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
     each([&](V& x, int i, int j) {
         T* p = c + i * ldc + j * L;
@@ -162,6 +164,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
     constexpr index_t L = V::lanes;
     for (index_t i = 0; i < mr; ++i, tile += tile_row, c += ldc) {
         const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
+        const T* residual = e.residual != nullptr ? e.residual + i * ldc : nullptr;
         index_t j = 0;
         for (; c_step == 1 && j + L <= nr; j += L) {
             V x = V::load(tile + j);
@@ -169,6 +172,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.accumulate) x = x + V::load(c + j);
             if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
             if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j);
+            if (residual != nullptr) x = x + V::load(residual + j);
             if (e.activation == Activation::Relu) x = relu_of(x);
             x.store(c + j);
         }
@@ -180,6 +184,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.accumulate) x = x + V::load_lanes(c + j, lanes);
             if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
             if (e.col_bias != nullptr) x = x + V::load_lanes(e.col_bias + j, lanes);
+            if (residual != nullptr) x = x + V::load_lanes(residual + j, lanes);
             if (e.activation == Activation::Relu) x = relu_of(x);
             x.store_part(c + j, count < L ? count : L);
         }
@@ -188,6 +193,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.accumulate) x += c[j * c_step];
             if (e.row_bias != nullptr) x += row_bias;
             if (e.col_bias != nullptr) x += e.col_bias[j];
+            if (residual != nullptr) x += residual[j * c_step];
             if (e.activation == Activation::Relu && x <= 0) x = 0;
             c[j * c_step] = x;
         }

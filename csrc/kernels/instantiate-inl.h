@@ -13,6 +13,7 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/reduce-inl.h"
+#include "kernels/winograd-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 
@@ -40,6 +41,7 @@ inline constexpr Kernels<T> kTable = {
     .pack_b = pack_b<T, kNR<T>>,
     .pack_pixels = pack_pixels<T, kNR<T>>,
     .transpose = transpose<T>,
+    .winograd = winograd<T>,
     .max_rows = max_rows<T>,
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,

@@ -163,20 +163,34 @@ void pack_pixels(index_t planes, index_t plane_step, const T* image, index_t ste
 template <typename T>
 void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out, index_t out_step) {
     constexpr index_t L = Vec<T>::lanes;
-    const index_t whole_rows = rows / L * L, whole_cols = cols / L * L;
-    for (index_t i = 0; i < whole_rows; i += L) {
-        for (index_t j = 0; j < whole_cols; j += L) {
+    for (index_t i = 0; i < rows; i += L) {
+        const index_t height = rows - i < L ? rows - i : L;
+        for (index_t j = 0; j < cols; j += L) {
+            const T* from = in + i * in_step + j;
+            T* to = out + j * out_step + i;
+            const index_t width = cols - j < L ? cols - j : L;
             Vec<T> block[L];
-            PYCONV_UNROLL(16)
-            for (index_t l = 0; l < L; ++l) block[l] = Vec<T>::load(in + (i + l) * in_step + j);
+            if (height == L && width == L) {
+                PYCONV_UNROLL(16)
+                for (index_t l = 0; l < L; ++l) block[l] = Vec<T>::load(from + l * in_step);
+            } else {
+                const auto lanes = Vec<T>::lanes_before(width);
+                PYCONV_UNROLL(16)
+                for (index_t l = 0; l < L; ++l)
+                    block[l] = l < height ? Vec<T>::load_lanes(from + l * in_step, lanes)
+                                          : Vec<T>::zero();
+            }
             transpose<T>(block);
             PYCONV_UNROLL(16)
-            for (index_t l = 0; l < L; ++l) block[l].store(out + (j + l) * out_step + i);
+            for (index_t l = 0; l < L; ++l) {
+                if (l >= width) break;
+                if (height == L) {
+                    block[l].store(to + l * out_step);
+                } else {
+                    block[l].store_part(to + l * out_step, height);
+                }
+            }
         }
-    }
-    for (index_t i = 0; i < rows; ++i) {
-        const index_t done = i < whole_rows ? whole_cols : 0;
-        for (index_t j = done; j < cols; ++j) out[j * out_step + i] = in[i * in_step + j];
     }
 }
 

@@ -37,19 +37,34 @@ struct KLoop {
     bool a_padded = false;
 };
 
-// What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile +
-// bias).
+// What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias +
+// residual).
 template <typename T>
 struct Epilogue {
     T alpha = 1;
     bool accumulate = false;
     const T* row_bias = nullptr;  // one value a row of the tile, or nullptr
     const T* col_bias = nullptr;  // one value a column of the tile, or nullptr
+    const T* residual = nullptr;  // as many values as the tile has, laid out as C
     Activation activation = Activation::None;
 };
 
 // How many vectors `dot` takes at once.
 inline constexpr index_t kMaxDotVectors = 3;
+
+// The transforms of Winograd's convolution: winograd-inl.h.
+enum class Winograd { Input, Output, Gradient, Weight, WeightGradient };
+
+// `count` small square matrices, in_next apart, are transformed into as many, out_next apart. Element
+// (i, j) is a whole vector, at i * row + j * col. Of the epilogue: col_bias (one vector), residual
+// (laid out as the result) and activation.
+struct WinogradWalk {
+    Winograd transform;
+    index_t m;  // F(m x m, 3 x 3): 2 or 4
+    index_t count;
+    index_t in_row, in_col, in_next;
+    index_t out_row, out_col, out_next;
+};
 
 // Lanes first .. first + count of a packed panel come from image[start], image[start + step], ...
 struct PixelRun {
@@ -77,6 +92,7 @@ struct PixelRun {
       const PixelRun* runs, index_t run_count, index_t panel_step, T* panel)                       \
     X(transpose, void, index_t rows, index_t cols, const T* in, index_t in_step, T* out,           \
       index_t out_step)                                                                            \
+    X(winograd, void, const WinogradWalk& w, const T* in, T* out, const Epilogue<T>& e)            \
     X(max_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,       \
       int32_t* row)                                                                                \
     X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \

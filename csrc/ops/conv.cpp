@@ -2,18 +2,47 @@
 #include "ops/conv.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/error.h"
 #include "base/parallel.h"
 #include "kernels/registry.h"
 #include "ops/conv_implicit_gemm.h"
+#include "ops/conv_winograd.h"
 #include "ops/im2col.h"
 
 namespace pyconv {
+namespace {
+
+thread_local bool precise_in_this_thread = false;
+
+// Auto, decided between direct summation and Winograd.
+ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, winograd::Direction direction) {
+    if (algorithm != ConvAlgorithm::Auto || is_precise()) return algorithm;
+    return winograd::is_faster(s, direction) ? ConvAlgorithm::Winograd : algorithm;
+}
+
+}  // namespace
+
+bool set_precise(bool precise) { return std::exchange(precise_in_this_thread, precise); }
+bool is_precise() { return precise_in_this_thread; }
+
+void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm algorithm) {
+    if (algorithm != ConvAlgorithm::Winograd) return;
+    check(!is_precise(), function,
+          ": algorithm is forbidden, got 'winograd' inside precise(); expected another");
+    check(winograd::applies(s), function,
+          ": algorithm does not apply, got 'winograd' for a ", s.KH, " x ", s.KW, " kernel, stride (",
+          s.stride_h, ", ", s.stride_w, "), dilation (", s.dilation_h, ", ", s.dilation_w,
+          "); expected 3 x 3 over two axes, stride 1, dilation 1");
+}
 
 template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
           ConvAlgorithm algorithm, T* output) {
-    switch (algorithm) {
+    switch (decided(s, algorithm, winograd::Direction::Forward)) {
+        case ConvAlgorithm::Winograd:
+            return winograd::conv(s, input, weight, bias, activation, output);
         case ConvAlgorithm::Im2col:
             return explicit_gemm::conv(s, input, weight, bias, activation, output);
         case ConvAlgorithm::Auto:
@@ -26,7 +55,10 @@ void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Ac
 template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
-    switch (algorithm) {
+    switch (decided(s, algorithm, winograd::Direction::BackwardInput)) {
+        case ConvAlgorithm::Winograd:
+            return winograd::conv_backward_input(s, grad_output, weight, bias, activation,
+                                                 grad_input);
         case ConvAlgorithm::Im2col:
             return explicit_gemm::conv_backward_input(s, grad_output, weight, bias, activation,
                                                       grad_input);
@@ -41,7 +73,9 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
 template <typename T>
 void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
                           ConvAlgorithm algorithm, T* grad_weight) {
-    switch (algorithm) {
+    switch (decided(s, algorithm, winograd::Direction::BackwardWeight)) {
+        case ConvAlgorithm::Winograd:
+            return winograd::conv_backward_weight(s, grad_output, input, grad_weight);
         case ConvAlgorithm::Im2col:
             return explicit_gemm::conv_backward_weight(s, grad_output, input, grad_weight);
         case ConvAlgorithm::Auto:

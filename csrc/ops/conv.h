@@ -22,7 +22,15 @@ enum class ConvAlgorithm {
     Im2col,        // the im2col matrix of one image in memory, then gemm: the textbook path
     ImplicitGemm,  // the same sums, packed on the fly
     Direct,        // the same, from padded image rows: where packing costs more than it saves
+    Winograd,      // fewer products, at twice the rounding error: 3 x 3, stride 1, dilation 1
 };
+
+// Whether Auto takes sums of products only in this thread, never Winograd. Returns the previous value.
+bool set_precise(bool precise);
+bool is_precise();
+
+// Throws std::invalid_argument that begins with `function` if the algorithm can not compute this shape.
+void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm algorithm);
 
 template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The convolution and its input gradient by Winograd's algorithm:
+//
+//   U = G g GT      weights, once a call                     [panel of NR rows][point][channel][NR]
+//   V = BT d B      a block of tiles                         [point][tile][channel]
+//   M = V U         one GEMM a point: tiles x rows           [point][tile][row]
+//   y = AT M A      the tiles of output, with bias and activation
+//
+// The input gradient is a convolution of grad_output with the weights transposed and turned by 180
+// degrees. V is operand A as it lies and U is packed when it is made, so that nothing is packed again. A
+// task takes a block of tiles, few enough for V and M to stay in cache, and of M some panels at a time.
+#include "ops/conv_winograd.h"
+
+#include "base/parallel.h"
+#include "ops/winograd_tiles.h"
+
+namespace pyconv::winograd {
+namespace {
+
+// Tiles of a block: each value of U that is fetched, from L3 or from memory, serves all of them.
+constexpr index_t kBlockTiles = 56;
+// Bytes of M that a task computes before it transforms them: half of L2.
+constexpr index_t kProductBytes = index_t{512} << 10;
+constexpr index_t kEnoughTasks = 4;
+constexpr index_t kWeightChannels = 8;  // channels of the weight that are staged together
+
+template <typename T>
+struct Problem {
+    index_t G, N, M, C;     // groups, images, and of each group rows (filters) and channels
+    index_t H, W, OH, OW;   // of source and output
+    index_t pad_top, pad_left;
+    const T* weight;
+    index_t weight_group, weight_m, weight_c;  // steps between groups, rows and channels
+    bool turned;
+    const T* bias;  // G * M values, or nullptr
+    Activation activation;
+    const T* source;
+    T* output;
+};
+
+template <typename T>
+class Convolution {
+  public:
+    Convolution(const Problem<T>& problem, index_t m)
+        : kernel(kernels<T>()),
+          p(problem),
+          L(lanes_of(kernel)),
+          tiling(p.N, m, p.OH, p.OW),
+          blocks(tiling, kBlockTiles),
+          v(blocks.tiles(), p.C),
+          panels(ceil_div(p.M, kernel.NR)),
+          chunk(std::clamp<index_t>(kProductBytes / (index_t{sizeof(T)} * tiling.points() *
+                                                     blocks.tiles() * kernel.NR),
+                                    1, panels)),
+          product(blocks.tiles(), chunk * kernel.NR),
+          u_point(odd_lines<T>(p.C * kernel.NR)) {}
+
+    void run() {
+        const AlignedBuffer<T> weights(panels * tiling.points() * u_point);
+        const index_t stage = stage_size(kernel, tiling, blocks), count = blocks.count();
+        for (index_t g = 0; g < p.G; ++g) {
+            transform_weights(g, weights.data());
+            if (count >= kEnoughTasks) {
+                parallel_for(count, nanoseconds(), [&](index_t block) {
+                    const TileBlock tiles = blocks(tiling, block);
+                    const AlignedBuffer<T> points(v.size(tiling.points())), staged(stage);
+                    for (index_t c = 0; c < p.C; c += L) transform(g, tiles, c, staged, points.data());
+                    for (index_t j = 0; j < panels; j += chunk)
+                        multiply(g, tiles, j, std::min(chunk, panels - j), points.data(), weights,
+                                 staged);
+                });
+                continue;
+            }
+            // Few tiles: first all of V, then tasks share M out.
+            const index_t size = v.size(tiling.points());
+            const AlignedBuffer<T> points(count * size);
+            const index_t vectors = ceil_div(p.C, L);
+            parallel_for(count * vectors, nanoseconds(), [&](index_t task) {
+                const AlignedBuffer<T> staged(stage);
+                const index_t block = task / vectors;
+                transform(g, blocks(tiling, block), task % vectors * L, staged,
+                          points.data() + block * size);
+            });
+            const index_t step = std::min(chunk, ceil_div(panels * count, 2 * kEnoughTasks));
+            const index_t steps = ceil_div(panels, step);
+            parallel_for(count * steps, nanoseconds(), [&](index_t task) {
+                const AlignedBuffer<T> staged(stage);
+                const index_t block = task / steps, j = task % steps * step;
+                multiply(g, blocks(tiling, block), j, std::min(step, panels - j),
+                         points.data() + block * size, weights, staged);
+            });
+        }
+    }
+
+  private:
+    double nanoseconds() const {
+        return arithmetic_nanoseconds(static_cast<double>(tiling.points() * tiling.tiles()) *
+                                      static_cast<double>(p.C * p.M));
+    }
+
+    // U of one group.
+    void transform_weights(index_t g, T* weights) const {
+        const index_t NR = kernel.NR, tasks = ceil_div(p.C, kWeightChannels);
+        const T* group = p.weight + g * p.weight_group;
+        const double values = static_cast<double>(p.C * panels * NR) * 45;
+        parallel_for(panels * tasks, values * kTransformNanoseconds, [&](index_t task) {
+            const index_t panel = task / tasks, c = task % tasks * kWeightChannels;
+            const index_t channels = std::min(kWeightChannels, p.C - c);
+            const AlignedBuffer<T> stage(kWeightChannels * 9 * L);
+            for (index_t lane = 0; lane < NR; lane += L) {
+                const index_t m = panel * NR + lane, rows = std::clamp<index_t>(p.M - m, 0, L);
+                if (rows < L) std::fill_n(stage.data(), stage.size(), T(0));
+                const T* from = group + m * p.weight_m + c * p.weight_c;
+                if (p.weight_c == 9) {
+                    kernel.transpose(rows, channels * 9, from, p.weight_m, stage.data(), L);
+                } else {
+                    for (index_t i = 0; i < channels; ++i)
+                        kernel.transpose(rows, 9, from + i * p.weight_c, p.weight_m,
+                                         stage.data() + i * 9 * L, L);
+                }
+                const index_t step = p.turned ? -L : L;
+                kernel.winograd({.transform = Winograd::Weight,
+                                 .m = tiling.m,
+                                 .count = channels,
+                                 .in_row = 3 * step,
+                                 .in_col = step,
+                                 .in_next = 9 * L,
+                                 .out_row = tiling.n() * u_point,
+                                 .out_col = u_point,
+                                 .out_next = NR},
+                                stage.data() + (p.turned ? 8 * L : 0),
+                                weights + panel * tiling.points() * u_point + c * NR + lane, {});
+            }
+        });
+    }
+
+    void transform(index_t g, const TileBlock& block, index_t c, const AlignedBuffer<T>& stage,
+                   T* points) const {
+        const index_t plane = p.H * p.W;
+        transform_tiles(kernel, tiling, block,
+                        {.transform = Winograd::Input,
+                         .size = tiling.n(),
+                         .data = p.source + g * p.C * plane,
+                         .H = p.H,
+                         .W = p.W,
+                         .pad_top = p.pad_top,
+                         .pad_left = p.pad_left,
+                         .image_step = p.G * p.C * plane},
+                        c, std::min(L, p.C - c), v, stage.data(), points);
+    }
+
+    // Panels first .. first + count of M, and the outputs that come of them.
+    void multiply(index_t g, const TileBlock& block, index_t first, index_t count, const T* points,
+                  const AlignedBuffer<T>& weights, const AlignedBuffer<T>& stage) const {
+        const index_t NR = kernel.NR, KC = even_block(p.C, kernel.KC, 1);
+        const AlignedBuffer<T> products(product.size(tiling.points()));
+        for (index_t e = 0; e < tiling.points(); ++e) {
+            for (index_t c = 0; c < p.C; c += KC) {
+                const KLoop k{.steps = std::min(KC, p.C - c),
+                              .a_k = 1,
+                              .a_step = v.tile_step,
+                              .b_k = NR,
+                              .b_padded = true};
+                for (index_t j = 0; j < count; ++j) {
+                    const ColumnRun<T> run{
+                        0, NR, products.data() + e * product.point_step + j * NR, 1};
+                    multiply_panel<T>(
+                        kernel, block.tiles(), k, points + e * v.point_step + c, 0,
+                        weights.data() + ((first + j) * tiling.points() + e) * u_point + c * NR,
+                        {&run, 1}, product.tile_step, {.accumulate = c > 0});
+                }
+            }
+        }
+        for (index_t m = first * NR; m < std::min(p.M, (first + count) * NR); m += L)
+            write(g, block, m, products.data() + m - first * NR, stage.data());
+    }
+
+    // Rows m .. m + L of the output.
+    void write(index_t g, const TileBlock& block, index_t m, const T* products, T* stage) const {
+        const index_t rows = std::min(L, p.M - m), plane = p.OH * p.OW;
+        const index_t left = block.column * tiling.m;
+        const index_t pitch = block.columns * tiling.m * L;
+        const index_t width = std::min(block.columns * tiling.m, p.OW - left);
+        alignas(64) T bias[kMaxTile];
+        Epilogue<T> e{.activation = p.activation};
+        if (p.bias != nullptr) {
+            std::fill_n(bias, L, T(0));
+            std::copy_n(p.bias + g * p.M + m, rows, bias);
+            e.col_bias = bias;
+        }
+        for_each_image(tiling, block, [&](index_t n, index_t ty, index_t tile_rows, index_t tile) {
+            T* out = p.output + ((n * p.G + g) * p.M + m) * plane + left;
+            for (index_t r = 0; r < tile_rows; ++r) {
+                kernel.winograd({.transform = Winograd::Output,
+                                 .m = tiling.m,
+                                 .count = block.columns,
+                                 .in_row = tiling.n() * product.point_step,
+                                 .in_col = product.point_step,
+                                 .in_next = product.tile_step,
+                                 .out_row = pitch,
+                                 .out_col = L,
+                                 .out_next = tiling.m * L},
+                                products + (tile + r * block.columns) * product.tile_step, stage,
+                                e);
+                const index_t oh = (ty + r) * tiling.m;
+                for (index_t i = 0; i < std::min(tiling.m, p.OH - oh); ++i)
+                    kernel.transpose(width, rows, stage + i * pitch, L, out + (oh + i) * p.OW,
+                                     plane);
+            }
+        });
+    }
+
+    const Kernels<T>& kernel;
+    const Problem<T>& p;
+    const index_t L;
+    const Tiling tiling;
+    const TileBlocks blocks;
+    const TilePoints<T> v;
+    const index_t panels;  // of NR rows
+    const index_t chunk;   // panels whose products a task holds
+    const TilePoints<T> product;
+    const index_t u_point;
+};
+
+template <typename T>
+void run(const Problem<T>& p, index_t m) {
+    if (p.G * p.N * p.M * p.OH * p.OW > 0) Convolution<T>(p, m).run();
+}
+
+}  // namespace
+
+template <typename T>
+void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+          T* output) {
+    const index_t M = s.OC / s.G, C = s.C / s.G;
+    run(Problem<T>{.G = s.G,
+                   .N = s.N,
+                   .M = M,
+                   .C = C,
+                   .H = s.H,
+                   .W = s.W,
+                   .OH = s.OH,
+                   .OW = s.OW,
+                   .pad_top = s.pad_top,
+                   .pad_left = s.pad_left,
+                   .weight = weight,
+                   .weight_group = M * C * 9,
+                   .weight_m = C * 9,
+                   .weight_c = 9,
+                   .turned = false,
+                   .bias = bias,
+                   .activation = activation,
+                   .source = input,
+                   .output = output},
+        choose_tile(s, Direction::Forward));
+}
+
+template <typename T>
+void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+                         Activation activation, T* grad_input) {
+    const index_t M = s.C / s.G, C = s.OC / s.G;
+    run(Problem<T>{.G = s.G,
+                   .N = s.N,
+                   .M = M,
+                   .C = C,
+                   .H = s.OH,
+                   .W = s.OW,
+                   .OH = s.H,
+                   .OW = s.W,
+                   .pad_top = 2 - s.pad_top,
+                   .pad_left = 2 - s.pad_left,
+                   .weight = weight,
+                   .weight_group = M * C * 9,
+                   .weight_m = 9,
+                   .weight_c = M * 9,
+                   .turned = true,
+                   .bias = bias,
+                   .activation = activation,
+                   .source = grad_output,
+                   .output = grad_input},
+        choose_tile(s, Direction::BackwardInput));
+}
+
+template void conv(const ConvShape&, const float*, const float*, const float*, Activation, float*);
+template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+                   double*);
+template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
+                                  Activation, float*);
+template void conv_backward_input(const ConvShape&, const double*, const double*, const double*,
+                                  Activation, double*);
+
+}  // namespace pyconv::winograd

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Algorithm "winograd" of conv.h: 3 x 3 kernels with stride 1 and dilation 1, a quarter of the products (F(4x4, 3x3)) or
+// 4 / 9 of them (F(2x2, 3x3)), at twice the rounding error. docs/winograd.md has the derivation.
+#pragma once
+
+#include "ops/conv.h"
+
+namespace pyconv::winograd {
+
+// Whether the algorithm can compute this convolution at all.
+bool applies(const ConvShape& s);
+
+enum class Direction { Forward, BackwardInput, BackwardWeight };
+
+// The tile, 2 or 4, that is expected to be the fastest.
+index_t choose_tile(const ConvShape& s, Direction direction);
+// Whether that is expected to be faster than direct summation.
+bool is_faster(const ConvShape& s, Direction direction);
+
+template <typename T>
+void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+          T* output);
+
+template <typename T>
+void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
+                         Activation activation, T* grad_input);
+
+template <typename T>
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input, T* grad_weight);
+
+}  // namespace pyconv::winograd

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A cost model for Winograd's algorithm, in units of one multiply-add of a vector. It looks at the shape
+// alone, so that the choice is the same for any number of threads.
+#include <algorithm>
+
+#include "base/checked.h"
+#include "ops/conv_winograd.h"
+
+namespace pyconv::winograd {
+namespace {
+
+// What direct summation takes for one multiply-add, packing included; the GEMMs of Winograd's algorithm
+// are short, and take about as much.
+constexpr double kDirect = 1.15;
+constexpr double kProduct = 1.15;
+// A value of a transformed tile: loads, additions, the store, and its share of the transposition.
+constexpr double kTransform = 6;
+// A value of the transformed weights, made once a call from fewer values, and read from beyond L2.
+constexpr double kWeight = 8;
+
+double cost(const ConvShape& s, index_t m, bool weights_are_output) {
+    const double C = static_cast<double>(s.C / s.G), OC = static_cast<double>(s.OC / s.G);
+    const double points = static_cast<double>((m + 2) * (m + 2));
+    const double tiles = static_cast<double>(s.N * ceil_div(s.OH, m) * ceil_div(s.OW, m));
+    return static_cast<double>(s.G) * points *
+           (tiles * (C * OC * kProduct + (C + OC) * kTransform) +
+            C * OC * kWeight * (weights_are_output ? 1.5 : 1));
+}
+
+}  // namespace
+
+bool applies(const ConvShape& s) {
+    return s.D * s.KD == 1 && s.OD == 1 && s.pad_front == 0 && s.KH == 3 && s.KW == 3 &&
+           s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
+}
+
+index_t choose_tile(const ConvShape& s, Direction direction) {
+    const bool weights = direction == Direction::BackwardWeight;
+    return cost(s, 2, weights) < cost(s, 4, weights) ? 2 : 4;
+}
+
+bool is_faster(const ConvShape& s, Direction direction) {
+    // With few channels neither the vectors of the transforms nor the tiles of the GEMMs are full.
+    constexpr index_t kLeastChannels = 12;
+    if (!applies(s) || std::min(s.C, s.OC) / s.G < kLeastChannels) return false;
+    const bool weights = direction == Direction::BackwardWeight;
+    return cost(s, choose_tile(s, direction), weights) < s.multiply_adds() * kDirect;
+}
+
+}  // namespace pyconv::winograd

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The tiles of Winograd's convolution, and the way from an image to its transformed tiles.
+#pragma once
+
+#include <algorithm>
+
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "kernels/registry.h"
+#include "ops/gemm_panel.h"
+
+namespace pyconv::winograd {
+
+// The outputs of a batch, cut into tiles of m x m: TY x TX to an image, and N * TY rows of tiles in all.
+struct Tiling {
+    index_t N, m, TY, TX;
+
+    Tiling(index_t images, index_t tile, index_t OH, index_t OW)
+        : N(images), m(tile), TY(ceil_div(OH, tile)), TX(ceil_div(OW, tile)) {}
+    index_t n() const { return m + 2; }
+    index_t points() const { return n() * n(); }
+    index_t rows() const { return N * TY; }
+    index_t tiles() const { return rows() * TX; }
+};
+
+// Some rows of tiles, between two columns.
+struct TileBlock {
+    index_t row, rows, column, columns;
+
+    index_t tiles() const { return rows * columns; }
+};
+
+// Cuts a tiling into blocks of about `target` tiles.
+struct TileBlocks {
+    index_t rows, columns;  // of one block
+    index_t row_blocks, column_blocks;
+
+    TileBlocks(const Tiling& t, index_t target)
+        : rows(even_block(t.rows(), std::max<index_t>(1, target / t.TX), 1)),
+          columns(even_block(t.TX, target * 4 / 3, 1)),
+          row_blocks(ceil_div(t.rows(), rows)),
+          column_blocks(ceil_div(t.TX, columns)) {}
+    index_t count() const { return row_blocks * column_blocks; }
+    index_t tiles() const { return rows * columns; }
+    TileBlock operator()(const Tiling& t, index_t block) const {
+        const index_t row = block / column_blocks * rows, column = block % column_blocks * columns;
+        return {row, std::min(rows, t.rows() - row), column, std::min(columns, t.TX - column)};
+    }
+};
+
+// Calls f(image, first tile row in it, tile rows, first tile of the block) for each image that a block
+// reaches into.
+template <typename F>
+void for_each_image(const Tiling& t, const TileBlock& block, F&& f) {
+    for (index_t row = block.row, end = block.row + block.rows; row < end;) {
+        const index_t ty = row % t.TY, rows = std::min(t.TY - ty, end - row);
+        f(row / t.TY, ty, rows, (row - block.row) * block.columns);
+        row += rows;
+    }
+}
+
+// Rounds up to an odd number of cache lines, so that as many steps of this length fall into as many sets of a
+// cache, where a power of two would fall into few.
+template <typename T>
+index_t odd_lines(index_t size) {
+    constexpr index_t line = index_t{kCacheLine} / index_t{sizeof(T)};
+    const index_t lines = ceil_div(size, line);
+    return (lines | 1) * line;
+}
+
+// Transformed tiles: element (point, tile, channel) at point * point_step + tile * tile_step + channel.
+// What lies between the channels and tile_step is readable, and never used.
+template <typename T>
+struct TilePoints {
+    index_t tile_step, point_step;
+
+    TilePoints(index_t tiles, index_t channels)
+        : tile_step(odd_lines<T>(channels)), point_step(odd_lines<T>(tiles * tile_step)) {}
+    // With room for a tile of A to be read at the end.
+    index_t size(index_t points) const { return points * point_step + kMaxTile; }
+};
+
+// The images that a transform reads: tile (ty, tx) covers `size` x `size` pixels from
+// (ty * m - pad_top, tx * m - pad_left) on, and what is outside counts as 0.
+template <typename T>
+struct TileSource {
+    Winograd transform;  // Input or Gradient
+    index_t size;        // n or m
+    const T* data;
+    index_t H, W, pad_top, pad_left, image_step;
+};
+
+// Transforms up to one vector of channels, from `channel` on, of all tiles of a block. `stage` holds
+// stage_size() values.
+template <typename T>
+void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock& block,
+                     const TileSource<T>& source, index_t channel, index_t channels,
+                     const TilePoints<T>& points, T* stage, T* out);
+template <typename T>
+index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks);
+
+// Lanes of a vector: every kernel's NR is two vectors.
+template <typename T>
+index_t lanes_of(const Kernels<T>& kernel) {
+    return kernel.NR / 2;
+}
+
+// What one value costs to load, transform and store, for parallel_for.
+inline constexpr double kTransformNanoseconds = 0.25;
+
+}  // namespace pyconv::winograd
