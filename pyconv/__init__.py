@@ -39,7 +39,13 @@ from pyconv.layers import (
     Softmax,
     Tanh,
 )
-from pyconv.runtime import get_num_threads, num_threads, release_memory, set_num_threads
+from pyconv.runtime import (
+    get_num_threads,
+    num_threads,
+    precise,
+    release_memory,
+    set_num_threads,
+)
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -70,6 +76,7 @@ __all__ = [
     "__version__",
     "get_num_threads",
     "num_threads",
+    "precise",
     "release_memory",
     "set_num_threads",
 ]

@@ -16,10 +16,14 @@ _ConvOptionsNd: TypeAlias = tuple[_Sizes, tuple[_Pair, ...] | None, _Sizes, int]
 
 __version__: str
 
+class WeightCache:
+    def clear(self) -> None: ...
+
 def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def set_thread_num_threads(n: int, /) -> int: ...
 def default_num_threads() -> int: ...
+def set_precise(precise: bool, /) -> bool: ...
 def get_isa() -> str: ...
 def set_isa(name: str, /) -> None: ...
 def available_isas() -> list[str]: ...
@@ -53,9 +57,11 @@ def conv2d(
     input: _Array,
     weight: _Array,
     bias: _Array | None,
+    residual: _Array | None,
     options: _ConvOptions,
     activation: str | None,
     algorithm: str,
+    weight_cache: WeightCache | None,
     out: _Array | None,
     /,
 ) -> _Array: ...
@@ -82,9 +88,11 @@ def conv1d(
     input: _Array,
     weight: _Array,
     bias: _Array | None,
+    residual: _Array | None,
     options: _ConvOptionsNd,
     activation: str | None,
     algorithm: str,
+    weight_cache: WeightCache | None,
     out: _Array | None,
     /,
 ) -> _Array: ...
@@ -111,9 +119,11 @@ def conv3d(
     input: _Array,
     weight: _Array,
     bias: _Array | None,
+    residual: _Array | None,
     options: _ConvOptionsNd,
     activation: str | None,
     algorithm: str,
+    weight_cache: WeightCache | None,
     out: _Array | None,
     /,
 ) -> _Array: ...

@@ -21,6 +21,7 @@ __all__ = [
     "measure_fma_peak",
     "memory_info",
     "num_threads",
+    "precise",
     "register_threadpoolctl",
     "release_memory",
     "set_num_threads",
@@ -81,6 +82,29 @@ def num_threads(n: int) -> Iterator[None]:
         yield
     finally:
         _core.set_thread_num_threads(previous)
+
+
+@contextmanager
+def precise() -> Iterator[None]:
+    """Sum products directly in the calls that this thread makes inside the ``with`` block.
+
+    ``algorithm="auto"`` then never chooses Winograd's algorithm, whose rounding error is about
+    twice as large, and ``algorithm="winograd"`` is a ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyconv
+    >>> from pyconv import functional as F
+    >>> with pyconv.precise():
+    ...     F.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)))
+    array([[[[9.]]]])
+    """
+    previous = _core.set_precise(True)
+    try:
+        yield
+    finally:
+        _core.set_precise(previous)
 
 
 def register_threadpoolctl() -> None:

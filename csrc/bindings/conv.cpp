@@ -56,8 +56,9 @@ ConvShape make_transposed_shape(const char* function, const Shape4& input, const
 
 template <size_t Axes>
 py::array conv(const py::object& input, const py::object& weight, const py::object& bias,
-               const OptionsOf<Axes>& o, const std::optional<std::string>& activation,
-               const std::string& algorithm, const py::object& out) {
+               const py::object& residual, const OptionsOf<Axes>& o,
+               const std::optional<std::string>& activation, const std::string& algorithm,
+               WeightCache* cache, const py::object& out) {
     const char* function = kConv[Axes - 1];
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
@@ -69,13 +70,17 @@ py::array conv(const py::object& input, const py::object& weight, const py::obje
         const auto w =
             input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), "input");
         const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
+        const OptionalInput<T> r(function, "residual", residual, as_shape(s.output_shape<Axes>()),
+                                 "input");
         const Activation act = to_activation(function, activation);
         const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
         py::array result = output_array<T>(function, out, as_shape(s.output_shape<Axes>()),
-                                           {&x.given(), &w.given(), b.given()});
+                                           {&x.given(), &w.given(), b.given(), r.given()});
         T* y = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv<T>(s, x.data(), w.data(), b.data(), act, alg, y);
+        const ConvExtras<T> extras{
+            .bias = b.data(), .residual = r.data(), .activation = act, .cache = cache};
+        pyconv::conv<T>(s, x.data(), w.data(), extras, alg, y);
         return result;
     });
 }
@@ -224,7 +229,7 @@ py::array conv_transpose2d_backward_input(const py::object& grad_output, const p
             output_array<T>(function, out, as_shape(s.output_shape()), {&g.given(), &w.given()});
         T* grad_input = data_of<T>(result);
         const WithoutGil nogil;
-        pyconv::conv<T>(s, g.data(), w.data(), nullptr, Activation::None, alg, grad_input);
+        pyconv::conv<T>(s, g.data(), w.data(), {}, alg, grad_input);
         return result;
     });
 }
@@ -306,6 +311,16 @@ void def_conv_of(py::module_& m) {
 }  // namespace
 
 void def_conv(py::module_& m) {
+    py::class_<WeightCache>(
+        m, "WeightCache",
+        "What convolutions derive from one weight, packed or transformed, kept from "
+        "one call to the next.\n\nWhoever changes the weight calls clear(). Copied or "
+        "unpickled, it is empty.")
+        .def(py::init<>())
+        .def("clear", &WeightCache::clear)
+        .def(py::pickle([](const WeightCache&) { return py::tuple(); },
+                        [](const py::tuple&) { return std::make_unique<WeightCache>(); }));
+    m.def("set_precise", set_precise);
     def_conv_of<1>(m);
     def_conv_of<2>(m);
     def_conv_of<3>(m);

@@ -17,9 +17,10 @@ namespace {
 thread_local bool precise_in_this_thread = false;
 
 // Auto, decided between direct summation and Winograd.
-ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, winograd::Direction direction) {
+ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, winograd::Direction direction,
+                      bool cached = false) {
     if (algorithm != ConvAlgorithm::Auto || is_precise()) return algorithm;
-    return winograd::is_faster(s, direction) ? ConvAlgorithm::Winograd : algorithm;
+    return winograd::is_faster(s, direction, cached) ? ConvAlgorithm::Winograd : algorithm;
 }
 
 }  // namespace
@@ -31,24 +32,24 @@ void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm alg
     if (algorithm != ConvAlgorithm::Winograd) return;
     check(!is_precise(), function,
           ": algorithm is forbidden, got 'winograd' inside precise(); expected another");
-    check(winograd::applies(s), function,
-          ": algorithm does not apply, got 'winograd' for a ", s.KH, " x ", s.KW, " kernel, stride (",
-          s.stride_h, ", ", s.stride_w, "), dilation (", s.dilation_h, ", ", s.dilation_w,
+    check(winograd::applies(s), function, ": algorithm does not apply, got 'winograd' for a ", s.KH,
+          " x ", s.KW, " kernel, stride (", s.stride_h, ", ", s.stride_w, "), dilation (",
+          s.dilation_h, ", ", s.dilation_w,
           "); expected 3 x 3 over two axes, stride 1, dilation 1");
 }
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output) {
-    switch (decided(s, algorithm, winograd::Direction::Forward)) {
+    switch (decided(s, algorithm, winograd::Direction::Forward, extras.cache != nullptr)) {
         case ConvAlgorithm::Winograd:
-            return winograd::conv(s, input, weight, bias, activation, output);
+            return winograd::conv(s, input, weight, extras, output);
         case ConvAlgorithm::Im2col:
-            return explicit_gemm::conv(s, input, weight, bias, activation, output);
+            return explicit_gemm::conv(s, input, weight, extras, output);
         case ConvAlgorithm::Auto:
         case ConvAlgorithm::ImplicitGemm:
         case ConvAlgorithm::Direct:
-            return implicit_gemm::conv(s, input, weight, bias, activation, algorithm, output);
+            return implicit_gemm::conv(s, input, weight, extras, algorithm, output);
     }
 }
 
@@ -97,9 +98,9 @@ void conv_backward_bias(index_t N, index_t OC, index_t pixels, const T* grad_out
     });
 }
 
-template void conv(const ConvShape&, const float*, const float*, const float*, Activation,
+template void conv(const ConvShape&, const float*, const float*, const ConvExtras<float>&,
                    ConvAlgorithm, float*);
-template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+template void conv(const ConvShape&, const double*, const double*, const ConvExtras<double>&,
                    ConvAlgorithm, double*);
 template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
                                   Activation, ConvAlgorithm, float*);

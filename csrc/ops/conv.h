@@ -14,6 +14,7 @@
 
 #include "kernels/table.h"
 #include "ops/conv_shape.h"
+#include "ops/weight_cache.h"
 
 namespace pyconv {
 
@@ -32,8 +33,18 @@ bool is_precise();
 // Throws std::invalid_argument that begins with `function` if the algorithm can not compute this shape.
 void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm algorithm);
 
+// output = activation(sum + bias + residual). `bias` (OC values), `residual` (as output) and `cache` may be
+// nullptr; with a cache, Auto takes the weight to be transformed already.
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+struct ConvExtras {
+    const T* bias = nullptr;
+    const T* residual = nullptr;
+    Activation activation = Activation::None;
+    WeightCache* cache = nullptr;
+};
+
+template <typename T>
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output);
 
 // With `bias` (C values) and `activation`, which a gradient has no use for: transposed convolution.

@@ -67,7 +67,7 @@ void run(const Kernels<T>& kernel, const TapGemm<T>& g, ConvAlgorithm algorithm)
 }  // namespace
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output) {
     const index_t M = s.OC / s.G, C = s.C / s.G, taps = s.taps();
     std::vector<index_t> element(static_cast<size_t>(taps));
@@ -91,8 +91,7 @@ void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Ac
                    .stride_d = s.stride_d,
                    .stride_h = s.stride_h,
                    .stride_w = s.stride_w,
-                   .bias = bias,
-                   .activation = activation,
+                   .extras = extras,
                    .source = input,
                    .D = s.D,
                    .H = s.H,
@@ -153,8 +152,7 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
                            .stride_d = 1,
                            .stride_h = 1,
                            .stride_w = 1,
-                           .bias = bias,
-                           .activation = activation,
+                           .extras = {.bias = bias, .activation = activation},
                            .source = grad_output,
                            .D = s.OD,
                            .H = s.OH,
@@ -173,9 +171,9 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
     }
 }
 
-template void conv(const ConvShape&, const float*, const float*, const float*, Activation,
+template void conv(const ConvShape&, const float*, const float*, const ConvExtras<float>&,
                    ConvAlgorithm, float*);
-template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+template void conv(const ConvShape&, const double*, const double*, const ConvExtras<double>&,
                    ConvAlgorithm, double*);
 template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
                                   Activation, ConvAlgorithm, float*);

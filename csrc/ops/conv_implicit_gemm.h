@@ -8,7 +8,7 @@
 namespace pyconv::implicit_gemm {
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output);
 
 template <typename T>

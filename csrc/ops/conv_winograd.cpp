@@ -21,19 +21,20 @@ namespace {
 constexpr index_t kBlockTiles = 56;
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
+// Channels that are summed in registers: partial sums keep the rounding error of long sums small.
+constexpr index_t kSumChannels = 64;
 constexpr index_t kEnoughTasks = 4;
 constexpr index_t kWeightChannels = 8;  // channels of the weight that are staged together
 
 template <typename T>
 struct Problem {
-    index_t G, N, M, C;     // groups, images, and of each group rows (filters) and channels
-    index_t H, W, OH, OW;   // of source and output
+    index_t G, N, M, C;    // groups, images, and of each group rows (filters) and channels
+    index_t H, W, OH, OW;  // of source and output
     index_t pad_top, pad_left;
     const T* weight;
     index_t weight_group, weight_m, weight_c;  // steps between groups, rows and channels
     bool turned;
-    const T* bias;  // G * M values, or nullptr
-    Activation activation;
+    ConvExtras<T> extras;
     const T* source;
     T* output;
 };
@@ -49,22 +50,30 @@ class Convolution {
           blocks(tiling, kBlockTiles),
           v(blocks.tiles(), p.C),
           panels(ceil_div(p.M, kernel.NR)),
-          chunk(std::clamp<index_t>(kProductBytes / (index_t{sizeof(T)} * tiling.points() *
-                                                     blocks.tiles() * kernel.NR),
-                                    1, panels)),
+          chunk(std::clamp<index_t>(
+              kProductBytes / (index_t{sizeof(T)} * tiling.points() * blocks.tiles() * kernel.NR),
+              1, panels)),
           product(blocks.tiles(), chunk * kernel.NR),
           u_point(odd_lines<T>(p.C * kernel.NR)) {}
 
     void run() {
-        const AlignedBuffer<T> weights(panels * tiling.points() * u_point);
+        const index_t group = panels * tiling.points() * u_point;
+        const auto all = WeightCache::get(
+            p.extras.cache,
+            {WeightCache::Key::Maker::Winograd, &kernel, {tiling.m, p.G, p.M, p.C, p.turned}}, [&] {
+                AlignedBuffer<T> u(p.G * group);
+                for (index_t g = 0; g < p.G; ++g) transform_weights(g, u.data() + g * group);
+                return u;
+            });
         const index_t stage = stage_size(kernel, tiling, blocks), count = blocks.count();
         for (index_t g = 0; g < p.G; ++g) {
-            transform_weights(g, weights.data());
+            const T* weights = all->data() + g * group;
             if (count >= kEnoughTasks) {
                 parallel_for(count, nanoseconds(), [&](index_t block) {
                     const TileBlock tiles = blocks(tiling, block);
                     const AlignedBuffer<T> points(v.size(tiling.points())), staged(stage);
-                    for (index_t c = 0; c < p.C; c += L) transform(g, tiles, c, staged, points.data());
+                    for (index_t c = 0; c < p.C; c += L)
+                        transform(g, tiles, c, staged, points.data());
                     for (index_t j = 0; j < panels; j += chunk)
                         multiply(g, tiles, j, std::min(chunk, panels - j), points.data(), weights,
                                  staged);
@@ -151,8 +160,8 @@ class Convolution {
 
     // Panels first .. first + count of M, and the outputs that come of them.
     void multiply(index_t g, const TileBlock& block, index_t first, index_t count, const T* points,
-                  const AlignedBuffer<T>& weights, const AlignedBuffer<T>& stage) const {
-        const index_t NR = kernel.NR, KC = even_block(p.C, kernel.KC, 1);
+                  const T* weights, const AlignedBuffer<T>& stage) const {
+        const index_t NR = kernel.NR, KC = even_block(p.C, kSumChannels, 1);
         const AlignedBuffer<T> products(product.size(tiling.points()));
         for (index_t e = 0; e < tiling.points(); ++e) {
             for (index_t c = 0; c < p.C; c += KC) {
@@ -162,12 +171,12 @@ class Convolution {
                               .b_k = NR,
                               .b_padded = true};
                 for (index_t j = 0; j < count; ++j) {
-                    const ColumnRun<T> run{
-                        0, NR, products.data() + e * product.point_step + j * NR, 1};
+                    const ColumnRun<T> run{0, NR, products.data() + e * product.point_step + j * NR,
+                                           1};
                     multiply_panel<T>(
                         kernel, block.tiles(), k, points + e * v.point_step + c, 0,
-                        weights.data() + ((first + j) * tiling.points() + e) * u_point + c * NR,
-                        {&run, 1}, product.tile_step, {.accumulate = c > 0});
+                        weights + ((first + j) * tiling.points() + e) * u_point + c * NR, {&run, 1},
+                        product.tile_step, {.accumulate = c > 0});
                 }
             }
         }
@@ -182,15 +191,23 @@ class Convolution {
         const index_t pitch = block.columns * tiling.m * L;
         const index_t width = std::min(block.columns * tiling.m, p.OW - left);
         alignas(64) T bias[kMaxTile];
-        Epilogue<T> e{.activation = p.activation};
-        if (p.bias != nullptr) {
+        Epilogue<T> e{.activation = p.extras.activation};
+        if (p.extras.bias != nullptr) {
             std::fill_n(bias, L, T(0));
-            std::copy_n(p.bias + g * p.M + m, rows, bias);
+            std::copy_n(p.extras.bias + g * p.M + m, rows, bias);
             e.col_bias = bias;
         }
         for_each_image(tiling, block, [&](index_t n, index_t ty, index_t tile_rows, index_t tile) {
-            T* out = p.output + ((n * p.G + g) * p.M + m) * plane + left;
+            const index_t first = ((n * p.G + g) * p.M + m) * plane + left;
+            T* out = p.output + first;
+            T* residual = stage + tiling.m * pitch;
+            if (p.extras.residual != nullptr) e.residual = residual;
             for (index_t r = 0; r < tile_rows; ++r) {
+                const index_t oh = (ty + r) * tiling.m;
+                const index_t height = std::min(tiling.m, p.OH - oh);
+                for (index_t i = 0; i < height && e.residual != nullptr; ++i)
+                    kernel.transpose(rows, width, p.extras.residual + first + (oh + i) * p.OW,
+                                     plane, residual + i * pitch, L);
                 kernel.winograd({.transform = Winograd::Output,
                                  .m = tiling.m,
                                  .count = block.columns,
@@ -202,8 +219,7 @@ class Convolution {
                                  .out_next = tiling.m * L},
                                 products + (tile + r * block.columns) * product.tile_step, stage,
                                 e);
-                const index_t oh = (ty + r) * tiling.m;
-                for (index_t i = 0; i < std::min(tiling.m, p.OH - oh); ++i)
+                for (index_t i = 0; i < height; ++i)
                     kernel.transpose(width, rows, stage + i * pitch, L, out + (oh + i) * p.OW,
                                      plane);
             }
@@ -230,7 +246,7 @@ void run(const Problem<T>& p, index_t m) {
 }  // namespace
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           T* output) {
     const index_t M = s.OC / s.G, C = s.C / s.G;
     run(Problem<T>{.G = s.G,
@@ -248,11 +264,10 @@ void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Ac
                    .weight_m = C * 9,
                    .weight_c = 9,
                    .turned = false,
-                   .bias = bias,
-                   .activation = activation,
+                   .extras = extras,
                    .source = input,
                    .output = output},
-        choose_tile(s, Direction::Forward));
+        choose_tile(s, Direction::Forward, extras.cache != nullptr));
 }
 
 template <typename T>
@@ -274,15 +289,14 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
                    .weight_m = 9,
                    .weight_c = M * 9,
                    .turned = true,
-                   .bias = bias,
-                   .activation = activation,
+                   .extras = {.bias = bias, .activation = activation},
                    .source = grad_output,
                    .output = grad_input},
         choose_tile(s, Direction::BackwardInput));
 }
 
-template void conv(const ConvShape&, const float*, const float*, const float*, Activation, float*);
-template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+template void conv(const ConvShape&, const float*, const float*, const ConvExtras<float>&, float*);
+template void conv(const ConvShape&, const double*, const double*, const ConvExtras<double>&,
                    double*);
 template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
                                   Activation, float*);

@@ -12,13 +12,13 @@ bool applies(const ConvShape& s);
 
 enum class Direction { Forward, BackwardInput, BackwardWeight };
 
-// The tile, 2 or 4, that is expected to be the fastest.
-index_t choose_tile(const ConvShape& s, Direction direction);
+// The tile, 2 or 4, that is expected to be the fastest; `cached` says that the weights cost nothing.
+index_t choose_tile(const ConvShape& s, Direction direction, bool cached = false);
 // Whether that is expected to be faster than direct summation.
-bool is_faster(const ConvShape& s, Direction direction);
+bool is_faster(const ConvShape& s, Direction direction, bool cached);
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           T* output);
 
 template <typename T>

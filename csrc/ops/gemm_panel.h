@@ -23,6 +23,7 @@ struct ColumnRun {
     index_t first, count;
     T* c;
     index_t c_step;
+    const T* residual = nullptr;  // laid out as C
 };
 
 // C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
@@ -46,6 +47,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
         if (adjacent) {
             T* c = runs[0].c + i * ldc;
+            if (runs[0].residual != nullptr) e.residual = runs[0].residual + i * ldc;
             if (mr == MR && runs[0].count == NR) {
                 kernel.gemm(k, a, b, c, ldc, e);
             } else {
@@ -58,6 +60,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> part = e;
             if (part.col_bias != nullptr) part.col_bias += run.first;
+            if (run.residual != nullptr) part.residual = run.residual + i * ldc;
             kernel.merge_tile(mr, run.count, tile + run.first, NR, run.c + i * ldc, ldc, run.c_step,
                               part);
         }

@@ -124,8 +124,10 @@ void for_each_image(const ConvShape& s, Visit&& visit) {
 }  // namespace
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           T* output) {
+    const T *bias = extras.bias, *residual = extras.residual;
+    const bool relu = extras.activation == Activation::Relu;
     const index_t M = s.OC / s.G, C = s.C / s.G, K = C * s.taps(), pixels = s.output_plane();
     for_each_image<T>(s, [&](index_t, index_t g, T* columns, index_t in, index_t w, index_t out) {
         image_to_columns(s, C, input + in, columns);
@@ -141,7 +143,10 @@ void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Ac
                  .c = output + out,
                  .c_row = pixels,
                  .row_bias = bias != nullptr ? bias + g * M : nullptr,
-                 .activation = activation});
+                 .activation = residual == nullptr ? extras.activation : Activation::None});
+        if (residual == nullptr) return;
+        kernels<T>().add_to(M * pixels, residual + out, output + out);
+        if (relu) kernels<T>().relu(M * pixels, output + out, output + out);
     });
 }
 
@@ -194,8 +199,8 @@ void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* inp
     });
 }
 
-template void conv(const ConvShape&, const float*, const float*, const float*, Activation, float*);
-template void conv(const ConvShape&, const double*, const double*, const double*, Activation,
+template void conv(const ConvShape&, const float*, const float*, const ConvExtras<float>&, float*);
+template void conv(const ConvShape&, const double*, const double*, const ConvExtras<double>&,
                    double*);
 template void conv_backward_input(const ConvShape&, const float*, const float*, const float*,
                                   Activation, float*);

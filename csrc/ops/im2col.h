@@ -20,7 +20,7 @@ void col2im(const ConvShape& s, const T* columns, T* input);
 namespace explicit_gemm {
 
 template <typename T>
-void conv(const ConvShape& s, const T* input, const T* weight, const T* bias, Activation activation,
+void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           T* output);
 
 template <typename T>

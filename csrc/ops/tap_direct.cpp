@@ -133,17 +133,20 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeig
         const T* a = weights.block(band.group, m, c, channels);
         const bool last = c + channels >= g.C;
         Epilogue<T> epilogue{.accumulate = c > 0};
-        if (last && g.bias != nullptr) epilogue.row_bias = g.bias + band.group * g.M + m;
-        if (last) epilogue.activation = g.activation;
+        if (last && g.extras.bias != nullptr)
+            epilogue.row_bias = g.extras.bias + band.group * g.M + m;
+        if (last) epilogue.activation = g.extras.activation;
         T* out = g.output + band.n * g.output_image + band.group * g.output_group + m * g.output_m +
                  band.pd * g.output_d + band.ph * g.output_h;
         for (index_t row = 0; row < band.count; ++row) {
             const T* b = staged.data() + row * g.stride_h * stage.row;
             for (index_t pw = 0; pw < g.PW; pw += NR) {
+                T* to = out + row * g.output_h + pw;
                 const ColumnRun<T> run{.first = 0,
                                        .count = std::min(NR, g.PW - pw),
-                                       .c = out + row * g.output_h + pw,
-                                       .c_step = 1};
+                                       .c = to,
+                                       .c_step = 1,
+                                       .residual = last ? g.residual(to) : nullptr};
                 multiply_panel<T>(kernel, rows, k, a, MR * k.steps, b + pw, {&run, 1}, g.output_m,
                                   epilogue);
             }
@@ -157,7 +160,12 @@ template <typename T>
 void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
     if (g.G * g.N * g.pixels() == 0 || g.M == 0) return;
     const index_t block = tap_channel_block(kernel, g.C, g.taps(), 1);
-    const PackedTapWeights<T> weights(kernel, g, g.sums.front().weights, block);
+    const auto packed = WeightCache::get(g.extras.cache, g.key(kernel, block), [&] {
+        std::vector<PackedTapWeights<T>> made;
+        made.emplace_back(kernel, g, g.sums.front().weights, block);
+        return made;
+    });
+    const PackedTapWeights<T>& weights = packed->front();
     const Stage stage(g, kernel.NR);
     const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;
     const index_t row_bytes = slabs * stage.row * g.stride_h * index_t{sizeof(T)};

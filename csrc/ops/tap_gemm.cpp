@@ -224,13 +224,14 @@ class Task {
         const bool last = c + channels >= g.C;
         const index_t kc = channels * g.taps();
         Epilogue<T> e{.accumulate = c > 0};
-        if (last && g.bias != nullptr) e.row_bias = g.bias + group_ * g.M + ic;
-        if (last) e.activation = g.activation;
+        if (last && g.extras.bias != nullptr) e.row_bias = g.extras.bias + group_ * g.M + ic;
+        if (last) e.activation = g.extras.activation;
         for (const Panel<T>& panel : columns) {
             ColumnRun<T> runs[kMaxRuns];
             for (index_t r = 0; r < panel.column_run_count; ++r) {
                 runs[r] = panel.column_runs[r];
                 runs[r].c += ic * g.output_m;
+                if (last) runs[r].residual = g.residual(runs[r].c);
             }
             const std::span<const ColumnRun<T>> to(runs,
                                                    static_cast<size_t>(panel.column_run_count));
@@ -304,10 +305,17 @@ void tap_gemm(const Kernels<T>& kernel, const TapGemm<T>& any) {
     const index_t columns = g.N * g.pixels();
     if (columns == 0 || g.M == 0 || g.G == 0) return;
     const Plan<T> plan(kernel, g);
-    std::vector<PackedTapWeights<T>> packed;
-    if (plan.column_tasks >= kSharedColumnTasks)
+    std::vector<PackedTapWeights<T>> none;
+    const auto pack = [&] {
+        std::vector<PackedTapWeights<T>> made;
         for (const TapSum<T>& sum : g.sums)
-            packed.emplace_back(kernel, g, sum.weights, plan.channels);
+            made.emplace_back(kernel, g, sum.weights, plan.channels);
+        return made;
+    };
+    const bool shared = g.extras.cache != nullptr || plan.column_tasks >= kSharedColumnTasks;
+    const auto kept =
+        shared ? WeightCache::get(g.extras.cache, g.key(kernel, plan.channels), pack) : nullptr;
+    const std::vector<PackedTapWeights<T>>& packed = shared ? *kept : none;
 
     parallel_for(g.G * plan.column_tasks * plan.row_tasks, arithmetic_nanoseconds(g.work()),
                  [&](index_t task) {

@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/types.h"
 #include "kernels/registry.h"
+#include "ops/conv.h"
 
 namespace pyconv {
 
@@ -51,14 +52,20 @@ struct TapGemm {
     index_t G, N, M, C, PD, PH, PW;
     std::vector<TapSum<T>> sums;
     index_t stride_d, stride_h, stride_w;
-    const T* bias;  // G * M values, or nullptr
-    Activation activation;
-    const T* source;  // planes of D x H x W values, contiguous
+    ConvExtras<T> extras;  // bias: G * M values; residual and cache for a single sum only
+    const T* source;       // planes of D x H x W values, contiguous
     index_t D, H, W, source_image, source_group;
     T* output;  // any steps between images, groups, rows m, planes and rows of pixels
     index_t output_image, output_group, output_m, output_d, output_h;
     index_t output_width;  // values in a row of output: the last way may have one pixel less
 
+    // Where the residual of an output lies.
+    const T* residual(const T* at) const {
+        return extras.residual == nullptr ? nullptr : extras.residual + (at - output);
+    }
+    WeightCache::Key key(const Kernels<T>& kernel, index_t channel_block) const {
+        return {WeightCache::Key::Maker::TapGemm, &kernel, {G, M, C, taps(), channel_block}};
+    }
     index_t ways() const { return static_cast<index_t>(sums.size()); }
     index_t pixels() const { return PD * PH * PW; }
     index_t plane() const { return D * H * W; }

@@ -15,16 +15,18 @@ constexpr double kDirect = 1.15;
 constexpr double kProduct = 1.15;
 // A value of a transformed tile: loads, additions, the store, and its share of the transposition.
 constexpr double kTransform = 6;
-// A value of the transformed weights, made once a call from fewer values, and read from beyond L2.
-constexpr double kWeight = 8;
+// A value of the transformed weights, or of their gradient: made once a call, and read from beyond L2.
+constexpr double kWeight = 8, kCachedWeight = 3, kWeightGradient = 12;
 
-double cost(const ConvShape& s, index_t m, bool weights_are_output) {
+double cost(const ConvShape& s, index_t m, Direction direction, bool cached) {
     const double C = static_cast<double>(s.C / s.G), OC = static_cast<double>(s.OC / s.G);
+    const double weight = cached                                   ? kCachedWeight
+                          : direction == Direction::BackwardWeight ? kWeightGradient
+                                                                   : kWeight;
     const double points = static_cast<double>((m + 2) * (m + 2));
     const double tiles = static_cast<double>(s.N * ceil_div(s.OH, m) * ceil_div(s.OW, m));
     return static_cast<double>(s.G) * points *
-           (tiles * (C * OC * kProduct + (C + OC) * kTransform) +
-            C * OC * kWeight * (weights_are_output ? 1.5 : 1));
+           (tiles * (C * OC * kProduct + (C + OC) * kTransform) + C * OC * weight);
 }
 
 }  // namespace
@@ -34,17 +36,16 @@ bool applies(const ConvShape& s) {
            s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
 }
 
-index_t choose_tile(const ConvShape& s, Direction direction) {
-    const bool weights = direction == Direction::BackwardWeight;
-    return cost(s, 2, weights) < cost(s, 4, weights) ? 2 : 4;
+index_t choose_tile(const ConvShape& s, Direction direction, bool cached) {
+    return cost(s, 2, direction, cached) < cost(s, 4, direction, cached) ? 2 : 4;
 }
 
-bool is_faster(const ConvShape& s, Direction direction) {
+bool is_faster(const ConvShape& s, Direction direction, bool cached) {
     // With few channels neither the vectors of the transforms nor the tiles of the GEMMs are full.
     constexpr index_t kLeastChannels = 12;
     if (!applies(s) || std::min(s.C, s.OC) / s.G < kLeastChannels) return false;
-    const bool weights = direction == Direction::BackwardWeight;
-    return cost(s, choose_tile(s, direction), weights) < s.multiply_adds() * kDirect;
+    const index_t m = choose_tile(s, direction, cached);
+    return cost(s, m, direction, cached) < s.multiply_adds() * kDirect;
 }
 
 }  // namespace pyconv::winograd

@@ -9,7 +9,8 @@ namespace pyconv::winograd {
 template <typename T>
 index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks) {
     const index_t rows = std::min(blocks.rows, t.TY) * t.m + 2, cols = blocks.columns * t.m + 2;
-    return rows * cols * lanes_of(kernel);
+    // Or two strips of the outputs of one row of tiles.
+    return std::max(rows, 2 * t.m) * cols * lanes_of(kernel);
 }
 
 template <typename T>

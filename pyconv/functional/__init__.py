@@ -8,6 +8,7 @@ overlaps no other argument. An activation or layer ``f`` has its gradient in ``f
 there are several, in ``f_backward_input`` and so on.
 """
 
+from pyconv._core import WeightCache
 from pyconv.functional.activation import (
     leaky_relu,
     leaky_relu_backward,
@@ -77,6 +78,7 @@ from pyconv.functional.pooling import (
 )
 
 __all__ = [
+    "WeightCache",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
     "adaptive_max_pool2d",

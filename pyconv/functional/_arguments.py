@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyconv._core import WeightCache
+
 Array = NDArray[Any]
 Pair = tuple[int, int]
 Shape4 = tuple[int, int, int, int]
@@ -185,4 +187,14 @@ def conv_options_nd(
         sides(function, padding_, axes),
         each(function, "dilation", dilation, axes),
         integer(function, "groups", groups),
+    )
+
+
+def cache_or_none(function: str, value: object) -> WeightCache | None:
+    """Return the cache of a weight, or None."""
+    if value is None or isinstance(value, WeightCache):
+        return value
+    raise TypeError(
+        f"{function}: weight_cache is of the wrong type, got {type(value).__name__}; "
+        "expected a WeightCache or None"
     )

@@ -2,10 +2,12 @@
 """Convolution and transposed convolution, and their gradients."""
 
 from pyconv import _core
+from pyconv._core import WeightCache
 from pyconv.functional._arguments import (
     Array,
     IntOrPair,
     Padding,
+    cache_or_none,
     conv_options,
     pair,
     shape4,
@@ -24,7 +26,9 @@ def conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
     activation: str | None = None,
+    residual: Array | None = None,
     algorithm: str = "auto",
+    weight_cache: WeightCache | None = None,
     out: Array | None = None,
 ) -> Array:
     """2-D cross-correlation of a batch of images with a bank of filters.
@@ -44,9 +48,14 @@ def conv2d(
         Divides both C and OC; ``groups=C`` is a depthwise convolution.
     activation : {None, "relu"}
         Applied to the result while it is in registers.
-    algorithm : {"auto", "implicit_gemm", "direct", "im2col"}
+    residual : ndarray, shape of the output, optional
+        Added before the activation, as at the end of a residual block.
+    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "im2col"}
         ``"implicit_gemm"`` packs the pixels tap by tap, ``"direct"`` reads padded image rows,
         ``"im2col"`` holds the im2col matrix of one image in memory: the textbook path.
+    weight_cache : WeightCache, optional
+        Keeps the packed or transformed weight for the next call; of one weight only, and to be
+        cleared when that changes. See `WeightCache`.
     out : ndarray, shape (N, OC, OH, OW), optional
         C-contiguous and overlapping no other argument. Returned.
 
@@ -83,9 +92,11 @@ def conv2d(
         input,
         weight,
         bias,
+        residual,
         conv_options("conv2d", stride, padding, dilation, groups),
         text_or_none("conv2d", "activation", activation),
         text("conv2d", "algorithm", algorithm),
+        cache_or_none("conv2d", weight_cache),
         out,
     )
 

@@ -2,10 +2,12 @@
 """Convolution over one axis: signals, and its gradients."""
 
 from pyconv import _core
+from pyconv._core import WeightCache
 from pyconv.functional._arguments import (
     Array,
     IntOrInts,
     Padding,
+    cache_or_none,
     conv_options_nd,
     integers,
     text,
@@ -23,7 +25,9 @@ def conv1d(
     dilation: IntOrInts = 1,
     groups: int = 1,
     activation: str | None = None,
+    residual: Array | None = None,
     algorithm: str = "auto",
+    weight_cache: WeightCache | None = None,
     out: Array | None = None,
 ) -> Array:
     """1-D cross-correlation of a batch of signals with a bank of filters.
@@ -43,8 +47,13 @@ def conv1d(
         Divides both C and OC; ``groups=C`` is a depthwise convolution.
     activation : {None, "relu"}
         Applied to the result while it is in registers.
-    algorithm : {"auto", "implicit_gemm", "direct", "im2col"}
+    residual : ndarray, shape of the output, optional
+        Added before the activation, as at the end of a residual block.
+    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "im2col"}
         As in `conv2d`.
+    weight_cache : WeightCache, optional
+        Keeps the packed or transformed weight for the next call; of one weight only, and to be
+        cleared when that changes. See `WeightCache`.
     out : ndarray, shape (N, OC, OL), optional
         C-contiguous and overlapping no other argument. Returned.
 
@@ -77,9 +86,11 @@ def conv1d(
         input,
         weight,
         bias,
+        residual,
         conv_options_nd("conv1d", 1, stride, padding, dilation, groups),
         text_or_none("conv1d", "activation", activation),
         text("conv1d", "algorithm", algorithm),
+        cache_or_none("conv1d", weight_cache),
         out,
     )
 

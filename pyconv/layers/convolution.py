@@ -87,10 +87,18 @@ class _Conv(_Weighted):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._initialize(shape, out_channels if bias else None, rng, dtype)
+        self._weight_cache = F.WeightCache()
+        self._cached: tuple[Array, int] | None = None  # the weight that it belongs to
 
     def forward(self, input: Array) -> Array:
         """Return the convolution, shape (N, out_channels, ...)."""
-        output: Array = self._conv(input, self.weight.value, self._bias_value(), **self._options())
+        output: Array = self._conv(
+            input,
+            self.weight.value,
+            self._bias_value(),
+            weight_cache=self._inference_cache(),
+            **self._options(),
+        )
         self._save(input)
         return output
 
@@ -103,6 +111,21 @@ class _Conv(_Weighted):
             self.bias.grad += self._backward_bias(grad_output)
         grad_input: Array = self._backward_input(grad_output, weight, input.shape, **options)
         return grad_input
+
+    def _inference_cache(self) -> F.WeightCache | None:
+        """Return what earlier calls derived from this very weight; in training, where it changes
+        with every step, nothing is kept.
+        """  # noqa: D205
+        current = None if self.training else (self.weight.value, self.weight.version)
+        if (
+            current is None
+            or self._cached is None
+            or self._cached[0] is not current[0]
+            or self._cached[1] != current[1]
+        ):
+            self._weight_cache.clear()
+            self._cached = current
+        return None if current is None else self._weight_cache
 
     def _options(self) -> dict[str, Any]:
         return {
