@@ -169,6 +169,10 @@ void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
             const T* from = in + i * in_step + j;
             T* to = out + j * out_step + i;
             const index_t width = cols - j < L ? cols - j : L;
+            if (width == 1) {  // the ninth of a filter's nine values
+                for (index_t l = 0; l < height; ++l) to[l] = from[l * in_step];
+                continue;
+            }
             Vec<T> block[L];
             if (height == L && width == L) {
                 PYCONV_UNROLL(16)

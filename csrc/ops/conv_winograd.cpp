@@ -25,6 +25,7 @@ constexpr index_t kProductBytes = index_t{512} << 10;
 constexpr index_t kSumChannels = 64;
 constexpr index_t kEnoughTasks = 4;
 constexpr index_t kWeightChannels = 8;  // channels of the weight that are staged together
+constexpr index_t kMaxLanes = 16;
 
 template <typename T>
 struct Problem {
@@ -57,47 +58,21 @@ class Convolution {
           u_point(odd_lines<T>(p.C * kernel.NR)) {}
 
     void run() {
-        const index_t group = panels * tiling.points() * u_point;
-        const auto all = WeightCache::get(
-            p.extras.cache,
-            {WeightCache::Key::Maker::Winograd, &kernel, {tiling.m, p.G, p.M, p.C, p.turned}}, [&] {
-                AlignedBuffer<T> u(p.G * group);
-                for (index_t g = 0; g < p.G; ++g) transform_weights(g, u.data() + g * group);
-                return u;
-            });
-        const index_t stage = stage_size(kernel, tiling, blocks), count = blocks.count();
+        const bool many = blocks.count() >= kEnoughTasks;
+        // Few tiles use each weight few times: it is transformed where it is used, and then does not go
+        // out to memory and back.
+        const bool whole = many || p.extras.cache != nullptr;
+        const index_t group = panels * panel_size();
+        const auto all = !whole ? nullptr
+                                : WeightCache::get(p.extras.cache, key(), [&] {
+                                      AlignedBuffer<T> u(p.G * group);
+                                      for (index_t g = 0; g < p.G; ++g)
+                                          transform_weights(g, u.data() + g * group);
+                                      return u;
+                                  });
         for (index_t g = 0; g < p.G; ++g) {
-            const T* weights = all->data() + g * group;
-            if (count >= kEnoughTasks) {
-                parallel_for(count, nanoseconds(), [&](index_t block) {
-                    const TileBlock tiles = blocks(tiling, block);
-                    const AlignedBuffer<T> points(v.size(tiling.points())), staged(stage);
-                    for (index_t c = 0; c < p.C; c += L)
-                        transform(g, tiles, c, staged, points.data());
-                    for (index_t j = 0; j < panels; j += chunk)
-                        multiply(g, tiles, j, std::min(chunk, panels - j), points.data(), weights,
-                                 staged);
-                });
-                continue;
-            }
-            // Few tiles: first all of V, then tasks share M out.
-            const index_t size = v.size(tiling.points());
-            const AlignedBuffer<T> points(count * size);
-            const index_t vectors = ceil_div(p.C, L);
-            parallel_for(count * vectors, nanoseconds(), [&](index_t task) {
-                const AlignedBuffer<T> staged(stage);
-                const index_t block = task / vectors;
-                transform(g, blocks(tiling, block), task % vectors * L, staged,
-                          points.data() + block * size);
-            });
-            const index_t step = std::min(chunk, ceil_div(panels * count, 2 * kEnoughTasks));
-            const index_t steps = ceil_div(panels, step);
-            parallel_for(count * steps, nanoseconds(), [&](index_t task) {
-                const AlignedBuffer<T> staged(stage);
-                const index_t block = task / steps, j = task % steps * step;
-                multiply(g, blocks(tiling, block), j, std::min(step, panels - j),
-                         points.data() + block * size, weights, staged);
-            });
+            const T* weights = whole ? all->data() + g * group : nullptr;
+            many ? by_tiles(g, weights) : by_panels(g, weights);
         }
     }
 
@@ -107,40 +82,89 @@ class Convolution {
                                       static_cast<double>(p.C * p.M));
     }
 
+    WeightCache::Key key() const {
+        return {WeightCache::Key::Maker::Winograd, &kernel, {tiling.m, p.G, p.M, p.C, p.turned}};
+    }
+    index_t panel_size() const { return tiling.points() * u_point; }
+
+    // A task takes a block of tiles.
+    void by_tiles(index_t g, const T* weights) const {
+        parallel_for(blocks.count(), nanoseconds(), [&](index_t block) {
+            const TileBlock tiles = blocks(tiling, block);
+            const AlignedBuffer<T> points(v.size(tiling.points()));
+            const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
+            for (index_t c = 0; c < p.C; c += L) transform(g, tiles, c, stage, points.data());
+            for (index_t j = 0; j < panels; j += chunk)
+                multiply(g, tiles, j, std::min(chunk, panels - j), points.data(),
+                         weights + j * panel_size(), stage);
+        });
+    }
+
+    // First all of V, which is small; then a task takes some panels of M, and transforms their weights
+    // unless it is given all of them.
+    void by_panels(index_t g, const T* weights) const {
+        const index_t count = blocks.count(), size = v.size(tiling.points());
+        const index_t vectors = ceil_div(p.C, L), stage_values = stage_size(kernel, tiling, blocks);
+        const AlignedBuffer<T> points(count * size);
+        parallel_for(count * vectors, nanoseconds(), [&](index_t task) {
+            const AlignedBuffer<T> stage(stage_values);
+            const index_t block = task / vectors;
+            transform(g, blocks(tiling, block), task % vectors * L, stage,
+                      points.data() + block * size);
+        });
+        const index_t step = std::min(chunk, ceil_div(panels, 2 * kEnoughTasks));
+        parallel_for(ceil_div(panels, step), nanoseconds(), [&](index_t task) {
+            const index_t j = task * step, some = std::min(step, panels - j);
+            const AlignedBuffer<T> stage(stage_values);
+            const AlignedBuffer<T> own(weights == nullptr ? some * panel_size() : 0);
+            for (index_t i = 0; weights == nullptr && i < some; ++i)
+                for (index_t c = 0; c < p.C; c += kWeightChannels)
+                    transform_weights(g, j + i, c, own.data() + i * panel_size());
+            for (index_t block = 0; block < count; ++block)
+                multiply(g, blocks(tiling, block), j, some, points.data() + block * size,
+                         weights == nullptr ? own.data() : weights + j * panel_size(), stage);
+        });
+    }
+
     // U of one group.
     void transform_weights(index_t g, T* weights) const {
-        const index_t NR = kernel.NR, tasks = ceil_div(p.C, kWeightChannels);
-        const T* group = p.weight + g * p.weight_group;
-        const double values = static_cast<double>(p.C * panels * NR) * 45;
+        const index_t tasks = ceil_div(p.C, kWeightChannels);
+        const double values = static_cast<double>(p.C * panels * kernel.NR) * 45;
         parallel_for(panels * tasks, values * kTransformNanoseconds, [&](index_t task) {
-            const index_t panel = task / tasks, c = task % tasks * kWeightChannels;
-            const index_t channels = std::min(kWeightChannels, p.C - c);
-            const AlignedBuffer<T> stage(kWeightChannels * 9 * L);
-            for (index_t lane = 0; lane < NR; lane += L) {
-                const index_t m = panel * NR + lane, rows = std::clamp<index_t>(p.M - m, 0, L);
-                if (rows < L) std::fill_n(stage.data(), stage.size(), T(0));
-                const T* from = group + m * p.weight_m + c * p.weight_c;
-                if (p.weight_c == 9) {
-                    kernel.transpose(rows, channels * 9, from, p.weight_m, stage.data(), L);
-                } else {
-                    for (index_t i = 0; i < channels; ++i)
-                        kernel.transpose(rows, 9, from + i * p.weight_c, p.weight_m,
-                                         stage.data() + i * 9 * L, L);
-                }
-                const index_t step = p.turned ? -L : L;
-                kernel.winograd({.transform = Winograd::Weight,
-                                 .m = tiling.m,
-                                 .count = channels,
-                                 .in_row = 3 * step,
-                                 .in_col = step,
-                                 .in_next = 9 * L,
-                                 .out_row = tiling.n() * u_point,
-                                 .out_col = u_point,
-                                 .out_next = NR},
-                                stage.data() + (p.turned ? 8 * L : 0),
-                                weights + panel * tiling.points() * u_point + c * NR + lane, {});
-            }
+            const index_t panel = task / tasks;
+            transform_weights(g, panel, task % tasks * kWeightChannels,
+                              weights + panel * panel_size());
         });
+    }
+
+    // Some channels of one panel of U.
+    void transform_weights(index_t g, index_t panel, index_t c, T* to) const {
+        const index_t NR = kernel.NR, channels = std::min(kWeightChannels, p.C - c);
+        const T* group = p.weight + g * p.weight_group;
+        alignas(64) T stage[kWeightChannels * 9 * kMaxLanes];
+        for (index_t lane = 0; lane < NR; lane += L) {
+            const index_t m = panel * NR + lane, rows = std::clamp<index_t>(p.M - m, 0, L);
+            if (rows < L) std::fill_n(stage, kWeightChannels * 9 * L, T(0));
+            const T* from = group + m * p.weight_m + c * p.weight_c;
+            if (p.weight_c == 9) {
+                kernel.transpose(rows, channels * 9, from, p.weight_m, stage, L);
+            } else {
+                for (index_t i = 0; i < channels; ++i)
+                    kernel.transpose(rows, 9, from + i * p.weight_c, p.weight_m, stage + i * 9 * L,
+                                     L);
+            }
+            const index_t step = p.turned ? -L : L;
+            kernel.winograd({.transform = Winograd::Weight,
+                             .m = tiling.m,
+                             .count = channels,
+                             .in_row = 3 * step,
+                             .in_col = step,
+                             .in_next = 9 * L,
+                             .out_row = tiling.n() * u_point,
+                             .out_col = u_point,
+                             .out_next = NR},
+                            stage + (p.turned ? 8 * L : 0), to + c * NR + lane, {});
+        }
     }
 
     void transform(index_t g, const TileBlock& block, index_t c, const AlignedBuffer<T>& stage,
@@ -158,7 +182,7 @@ class Convolution {
                         c, std::min(L, p.C - c), v, stage.data(), points);
     }
 
-    // Panels first .. first + count of M, and the outputs that come of them.
+    // Panels first .. first + count of M, and the outputs that come of them. `weights` begins with theirs.
     void multiply(index_t g, const TileBlock& block, index_t first, index_t count, const T* points,
                   const T* weights, const AlignedBuffer<T>& stage) const {
         const index_t NR = kernel.NR, KC = even_block(p.C, kSumChannels, 1);
@@ -175,7 +199,7 @@ class Convolution {
                                            1};
                     multiply_panel<T>(
                         kernel, block.tiles(), k, points + e * v.point_step + c, 0,
-                        weights + ((first + j) * tiling.points() + e) * u_point + c * NR, {&run, 1},
+                        weights + (j * tiling.points() + e) * u_point + c * NR, {&run, 1},
                         product.tile_step, {.accumulate = c > 0});
                 }
             }

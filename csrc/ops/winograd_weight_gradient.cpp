@@ -16,10 +16,13 @@ namespace pyconv::winograd {
 namespace {
 
 // Tiles of a block: the longer the sums, the fewer times is D read and written.
-constexpr index_t kBlockTiles = 256;
-// V and Q of a block, which all threads share.
+constexpr index_t kBlockTiles = 128;
+// V and Q of a block.
 constexpr index_t kBlockBytes = index_t{12} << 20;
 constexpr index_t kInverseChannels = 8;
+// Copies of D, and their bytes together.
+constexpr index_t kWays = 4;
+constexpr index_t kSumBytes = index_t{4} << 20;
 
 template <typename T>
 class WeightGradient {
@@ -43,55 +46,67 @@ class WeightGradient {
           grad_weight_(grad_weight) {}
 
     void run() {
-        const index_t stage = stage_size(kernel, tiling, blocks);
-        const AlignedBuffer<T> v_points(v.size(tiling.points())), q_points(q.size(tiling.points()));
-        const AlignedBuffer<T> sums(sum.size(tiling.points()));
-        const index_t c_vectors = ceil_div(C, L), oc_vectors = ceil_div(OC, L);
+        const index_t size = sum.size(tiling.points());
+        // Small sums are kept several times, each for a share of the tiles: a thread then works on tiles and
+        // sums of its own. Large ones are shared out point by point.
+        const index_t ways = std::clamp<index_t>(
+            kSumBytes / (size * index_t{sizeof(T)}), 1, std::min(kWays, blocks.count()));
+        const AlignedBuffer<T> sums(ways * size);
         for (index_t g = 0; g < s.G; ++g) {
-            const TileSource<T> image{.transform = Winograd::Input,
-                                      .size = tiling.n(),
-                                      .data = input_ + g * C * s.input_plane(),
-                                      .H = s.H,
-                                      .W = s.W,
-                                      .pad_top = s.pad_top,
-                                      .pad_left = s.pad_left,
-                                      .image_step = s.C * s.input_plane()};
-            const TileSource<T> gradient{.transform = Winograd::Gradient,
-                                         .size = tiling.m,
-                                         .data = grad_output_ + g * OC * s.output_plane(),
-                                         .H = s.OH,
-                                         .W = s.OW,
-                                         .pad_top = 0,
-                                         .pad_left = 0,
-                                         .image_step = s.OC * s.output_plane()};
-            for (index_t b = 0; b < blocks.count(); ++b) {
-                const TileBlock block = blocks(tiling, b);
-                const double values = static_cast<double>(block.tiles() * tiling.points());
-                parallel_for(c_vectors + oc_vectors,
-                             values * static_cast<double>(C + OC) * kTransformNanoseconds,
-                             [&](index_t task) {
-                                 const AlignedBuffer<T> staged(stage);
-                                 const bool is_image = task < c_vectors;
-                                 const index_t channel = (is_image ? task : task - c_vectors) * L;
-                                 transform_tiles(kernel, tiling, block, is_image ? image : gradient,
-                                                 channel,
-                                                 std::min(L, (is_image ? C : OC) - channel),
-                                                 is_image ? v : q, staged.data(),
-                                                 is_image ? v_points.data() : q_points.data());
-                             });
-                parallel_for(tiling.points(),
-                             arithmetic_nanoseconds(values * static_cast<double>(C * OC)),
-                             [&](index_t e) {
-                                 add_products(block.tiles(), b > 0, v_points.data() + e * v.point_step,
-                                              q_points.data() + e * q.point_step,
-                                              sums.data() + e * sum.point_step);
-                             });
-            }
+            parallel_for(ways, nanoseconds(tiling.tiles()), [&](index_t way) {
+                add_blocks(g, blocks.count() * way / ways, blocks.count() * (way + 1) / ways,
+                           sums.data() + way * size);
+            });
+            for (index_t way = 1; way < ways; ++way)
+                kernel.add_to(size, sums.data() + way * size, sums.data());
             transform_sums(g, sums.data());
         }
     }
 
   private:
+    double nanoseconds(index_t tiles) const {
+        return arithmetic_nanoseconds(static_cast<double>(tiles * tiling.points()) *
+                                      static_cast<double>(C * OC));
+    }
+
+    // D = the sum over blocks first .. last.
+    void add_blocks(index_t g, index_t first, index_t last, T* sums) const {
+        const index_t c_vectors = ceil_div(C, L), oc_vectors = ceil_div(OC, L);
+        const AlignedBuffer<T> v_points(v.size(tiling.points())), q_points(q.size(tiling.points()));
+        const TileSource<T> image{.transform = Winograd::Input,
+                                  .size = tiling.n(),
+                                  .data = input_ + g * C * s.input_plane(),
+                                  .H = s.H,
+                                  .W = s.W,
+                                  .pad_top = s.pad_top,
+                                  .pad_left = s.pad_left,
+                                  .image_step = s.C * s.input_plane()};
+        const TileSource<T> gradient{.transform = Winograd::Gradient,
+                                     .size = tiling.m,
+                                     .data = grad_output_ + g * OC * s.output_plane(),
+                                     .H = s.OH,
+                                     .W = s.OW,
+                                     .pad_top = 0,
+                                     .pad_left = 0,
+                                     .image_step = s.OC * s.output_plane()};
+        for (index_t b = first; b < last; ++b) {
+            const TileBlock block = blocks(tiling, b);
+            const double work = nanoseconds(block.tiles());
+            parallel_for(c_vectors + oc_vectors, work, [&](index_t task) {
+                const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
+                const bool of_image = task < c_vectors;
+                const index_t channel = (of_image ? task : task - c_vectors) * L;
+                transform_tiles(kernel, tiling, block, of_image ? image : gradient, channel,
+                                std::min(L, (of_image ? C : OC) - channel), of_image ? v : q,
+                                stage.data(), of_image ? v_points.data() : q_points.data());
+            });
+            parallel_for(tiling.points(), work, [&](index_t e) {
+                add_products(block.tiles(), b > first, v_points.data() + e * v.point_step,
+                             q_points.data() + e * q.point_step, sums + e * sum.point_step);
+            });
+        }
+    }
+
     // One point of D, from one block of tiles.
     void add_products(index_t tiles, bool accumulate, const T* a, const T* b, T* to) const {
         const index_t NR = kernel.NR;
