@@ -18,14 +18,14 @@ namespace pyconv::winograd {
 namespace {
 
 // Tiles of a block: each value of U that is fetched, from L3 or from memory, serves all of them.
-constexpr index_t kBlockTiles = 56;
+constexpr index_t kBlockTiles = 48;
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
 // Channels that are summed in registers: partial sums keep the rounding error of long sums small.
 constexpr index_t kSumChannels = 64;
+// With fewer blocks tasks share M out and not the tiles: what one core has written, another reads slowly.
 constexpr index_t kEnoughTasks = 4;
 constexpr index_t kWeightChannels = 8;  // channels of the weight that are staged together
-constexpr index_t kMaxLanes = 16;
 
 template <typename T>
 struct Problem {
@@ -58,9 +58,9 @@ class Convolution {
           u_point(odd_lines<T>(p.C * kernel.NR)) {}
 
     void run() {
-        const bool many = blocks.count() >= kEnoughTasks;
         // Few tiles use each weight few times: it is transformed where it is used, and then does not go
         // out to memory and back.
+        const bool many = blocks.count() >= kEnoughTasks;
         const bool whole = many || p.extras.cache != nullptr;
         const index_t group = panels * panel_size();
         const auto all = !whole ? nullptr
@@ -113,14 +113,19 @@ class Convolution {
                       points.data() + block * size);
         });
         const index_t step = std::min(chunk, ceil_div(panels, 2 * kEnoughTasks));
-        parallel_for(ceil_div(panels, step), nanoseconds(), [&](index_t task) {
-            const index_t j = task * step, some = std::min(step, panels - j);
+        const index_t steps = ceil_div(panels, step);
+        const index_t shares =
+            steps >= kEnoughTasks ? 1 : std::min(count, ceil_div(2 * kEnoughTasks, steps));
+        parallel_for(steps * shares, nanoseconds(), [&](index_t task) {
+            const index_t j = task / shares * step, some = std::min(step, panels - j);
+            const index_t share = task % shares;
             const AlignedBuffer<T> stage(stage_values);
             const AlignedBuffer<T> own(weights == nullptr ? some * panel_size() : 0);
             for (index_t i = 0; weights == nullptr && i < some; ++i)
                 for (index_t c = 0; c < p.C; c += kWeightChannels)
                     transform_weights(g, j + i, c, own.data() + i * panel_size());
-            for (index_t block = 0; block < count; ++block)
+            for (index_t block = count * share / shares; block < count * (share + 1) / shares;
+                 ++block)
                 multiply(g, blocks(tiling, block), j, some, points.data() + block * size,
                          weights == nullptr ? own.data() : weights + j * panel_size(), stage);
         });
@@ -179,7 +184,7 @@ class Convolution {
                          .pad_top = p.pad_top,
                          .pad_left = p.pad_left,
                          .image_step = p.G * p.C * plane},
-                        c, std::min(L, p.C - c), v, stage.data(), points);
+                        c, std::min(L, p.C - c), v, stage.data(), points + c);
     }
 
     // Panels first .. first + count of M, and the outputs that come of them. `weights` begins with theirs.

@@ -51,7 +51,7 @@ void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock&
                                 .out_next = points.tile_step};
         for (index_t r = 0; r < rows; ++r)
             kernel.winograd(walk, stage + r * t.m * pitch,
-                            out + (tile + r * block.columns) * points.tile_step + channel, {});
+                            out + (tile + r * block.columns) * points.tile_step, {});
     });
 }
 

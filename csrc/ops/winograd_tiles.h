@@ -90,7 +90,8 @@ struct TileSource {
     index_t H, W, pad_top, pad_left, image_step;
 };
 
-// Transforms up to one vector of channels, from `channel` on, of all tiles of a block. `stage` holds
+// Transforms up to one vector of channels, from `channel` on, of all tiles of a block. `out` is where the
+// first of these channels goes. `stage` holds
 // stage_size() values.
 template <typename T>
 void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock& block,
@@ -99,7 +100,8 @@ void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock&
 template <typename T>
 index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks);
 
-// Lanes of a vector: every kernel's NR is two vectors.
+// Lanes of a vector: every kernel's NR is two vectors, of 64 bytes at most.
+inline constexpr index_t kMaxLanes = 16;
 template <typename T>
 index_t lanes_of(const Kernels<T>& kernel) {
     return kernel.NR / 2;

@@ -8,6 +8,8 @@
 //
 // Both operands are read as the transforms leave them. A block is a fixed chunk of the sum: the rounding
 // error grows with the number of blocks and not with that of the tiles.
+#include <numeric>
+
 #include "base/parallel.h"
 #include "ops/conv_winograd.h"
 #include "ops/winograd_tiles.h"
@@ -22,7 +24,10 @@ constexpr index_t kBlockBytes = index_t{12} << 20;
 constexpr index_t kInverseChannels = 8;
 // Copies of D, and their bytes together.
 constexpr index_t kWays = 4;
-constexpr index_t kSumBytes = index_t{4} << 20;
+constexpr index_t kLeastTiles = 32;
+constexpr index_t kSumBytes = index_t{8} << 20;
+// D of the channels of one task, where that is transformed at once: what L2 holds beside the operands.
+constexpr index_t kSlabBytes = index_t{768} << 10;
 
 template <typename T>
 class WeightGradient {
@@ -35,22 +40,23 @@ class WeightGradient {
           C(s.C / s.G),
           OC(s.OC / s.G),
           tiling(s.N, m, s.OH, s.OW),
-          blocks(tiling, std::clamp<index_t>(kBlockBytes / (index_t{sizeof(T)} * tiling.points() *
-                                                            (odd_lines<T>(C) + odd_lines<T>(OC))),
-                                             16, kBlockTiles)),
+          sum(C, round_up(OC, kernel.NR)),
+          blocks(tiling, block_tiles()),
           v(blocks.tiles(), C),
           q(blocks.tiles(), OC),
-          sum(C, round_up(OC, kernel.NR)),
           grad_output_(grad_output),
           input_(input),
           grad_weight_(grad_weight) {}
 
     void run() {
-        const index_t size = sum.size(tiling.points());
+        if (blocks.count() == 1) {
+            for (index_t g = 0; g < s.G; ++g) by_channels(g);
+            return;
+        }
         // Small sums are kept several times, each for a share of the tiles: a thread then works on tiles and
         // sums of its own. Large ones are shared out point by point.
-        const index_t ways = std::clamp<index_t>(
-            kSumBytes / (size * index_t{sizeof(T)}), 1, std::min(kWays, blocks.count()));
+        const index_t size = sum.size(tiling.points());
+        const index_t ways = std::min(this->ways(), blocks.count());
         const AlignedBuffer<T> sums(ways * size);
         for (index_t g = 0; g < s.G; ++g) {
             parallel_for(ways, nanoseconds(tiling.tiles()), [&](index_t way) {
@@ -64,61 +70,122 @@ class WeightGradient {
     }
 
   private:
+    // A block: an equal share of the tiles where D is kept several times, else all of them if their Q fits.
+    index_t block_tiles() const {
+        if (ways() > 1) return std::min(ceil_div(tiling.tiles(), ways()), kBlockTiles);
+        const index_t bytes = index_t{sizeof(T)} * tiling.points();
+        if (tiling.tiles() <= kBlockBytes / (bytes * odd_lines<T>(OC))) return tiling.tiles();
+        return std::clamp<index_t>(kBlockBytes / (bytes * (odd_lines<T>(C) + odd_lines<T>(OC))), 16,
+                                   kBlockTiles);
+    }
+    // How many times D is kept.
+    index_t ways() const {
+        const index_t bytes = index_t{sizeof(T)} * sum.size(tiling.points());
+        return std::clamp<index_t>(kSumBytes / bytes, 1,
+                                   std::min(kWays, ceil_div(tiling.tiles(), kLeastTiles)));
+    }
+
     double nanoseconds(index_t tiles) const {
         return arithmetic_nanoseconds(static_cast<double>(tiles * tiling.points()) *
                                       static_cast<double>(C * OC));
     }
 
+    // With all tiles in one block a task takes some channels from the image to their weights: their V and D
+    // stay in L2, and Q alone is shared.
+    void by_channels(index_t g) const {
+        const AlignedBuffer<T> q_points(q.size(tiling.points()));
+        const TileBlock block = blocks(tiling, 0);
+        parallel_for(ceil_div(OC, L), nanoseconds(tiling.tiles()), [&](index_t task) {
+            transform_gradient(g, block, task * L, q_points.data() + task * L);
+        });
+        const index_t fitting = kSlabBytes / (index_t{sizeof(T)} * tiling.points() *
+                                              (sum.tile_step + tiling.tiles()));
+        const index_t step = even_block(C, std::clamp(fitting, index_t{1}, ceil_div(C, kWays)),
+                                        std::lcm(kernel.MR, L));
+        const TilePoints<T> own_v(tiling.tiles(), step), own_sum(step, sum.tile_step);
+        parallel_for(ceil_div(C, step), nanoseconds(tiling.tiles()), [&](index_t task) {
+            const index_t c = task * step, channels = std::min(step, C - c);
+            const AlignedBuffer<T> v_points(own_v.size(tiling.points()));
+            const AlignedBuffer<T> sums(own_sum.size(tiling.points()));
+            for (index_t i = 0; i < channels; i += L)
+                transform_image(g, block, c + i, own_v, v_points.data() + i);
+            for (index_t e = 0; e < tiling.points(); ++e)
+                add_products(tiling.tiles(), channels, false, own_v.tile_step,
+                             v_points.data() + e * own_v.point_step,
+                             q_points.data() + e * q.point_step,
+                             sums.data() + e * own_sum.point_step);
+            for (index_t oc = 0; oc < OC; oc += L)
+                for (index_t i = 0; i < channels; i += kInverseChannels)
+                    transform_sums(g, own_sum, sums.data() + i * own_sum.tile_step, c + i, oc,
+                                   std::min(kInverseChannels, channels - i));
+        });
+    }
+
     // D = the sum over blocks first .. last.
     void add_blocks(index_t g, index_t first, index_t last, T* sums) const {
-        const index_t c_vectors = ceil_div(C, L), oc_vectors = ceil_div(OC, L);
         const AlignedBuffer<T> v_points(v.size(tiling.points())), q_points(q.size(tiling.points()));
-        const TileSource<T> image{.transform = Winograd::Input,
-                                  .size = tiling.n(),
-                                  .data = input_ + g * C * s.input_plane(),
-                                  .H = s.H,
-                                  .W = s.W,
-                                  .pad_top = s.pad_top,
-                                  .pad_left = s.pad_left,
-                                  .image_step = s.C * s.input_plane()};
-        const TileSource<T> gradient{.transform = Winograd::Gradient,
-                                     .size = tiling.m,
-                                     .data = grad_output_ + g * OC * s.output_plane(),
-                                     .H = s.OH,
-                                     .W = s.OW,
-                                     .pad_top = 0,
-                                     .pad_left = 0,
-                                     .image_step = s.OC * s.output_plane()};
+        const index_t c_vectors = ceil_div(C, L), oc_vectors = ceil_div(OC, L);
         for (index_t b = first; b < last; ++b) {
             const TileBlock block = blocks(tiling, b);
             const double work = nanoseconds(block.tiles());
             parallel_for(c_vectors + oc_vectors, work, [&](index_t task) {
-                const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
-                const bool of_image = task < c_vectors;
-                const index_t channel = (of_image ? task : task - c_vectors) * L;
-                transform_tiles(kernel, tiling, block, of_image ? image : gradient, channel,
-                                std::min(L, (of_image ? C : OC) - channel), of_image ? v : q,
-                                stage.data(), of_image ? v_points.data() : q_points.data());
+                const index_t oc = (task - c_vectors) * L;
+                if (oc < 0) {
+                    transform_image(g, block, task * L, v, v_points.data() + task * L);
+                } else {
+                    transform_gradient(g, block, oc, q_points.data() + oc);
+                }
             });
             parallel_for(tiling.points(), work, [&](index_t e) {
-                add_products(block.tiles(), b > first, v_points.data() + e * v.point_step,
-                             q_points.data() + e * q.point_step, sums + e * sum.point_step);
+                add_products(block.tiles(), C, b > first, v.tile_step,
+                             v_points.data() + e * v.point_step, q_points.data() + e * q.point_step,
+                             sums + e * sum.point_step);
             });
         }
     }
 
-    // One point of D, from one block of tiles.
-    void add_products(index_t tiles, bool accumulate, const T* a, const T* b, T* to) const {
+    // One vector of channels of V, and of Q.
+    void transform_image(index_t g, const TileBlock& block, index_t c, const TilePoints<T>& layout,
+                         T* out) const {
+        const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
+        transform_tiles(kernel, tiling, block,
+                        {.transform = Winograd::Input,
+                         .size = tiling.n(),
+                         .data = input_ + g * C * s.input_plane(),
+                         .H = s.H,
+                         .W = s.W,
+                         .pad_top = s.pad_top,
+                         .pad_left = s.pad_left,
+                         .image_step = s.C * s.input_plane()},
+                        c, std::min(L, C - c), layout, stage.data(), out);
+    }
+    void transform_gradient(index_t g, const TileBlock& block, index_t oc, T* out) const {
+        const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
+        transform_tiles(kernel, tiling, block,
+                        {.transform = Winograd::Gradient,
+                         .size = tiling.m,
+                         .data = grad_output_ + g * OC * s.output_plane(),
+                         .H = s.OH,
+                         .W = s.OW,
+                         .pad_top = 0,
+                         .pad_left = 0,
+                         .image_step = s.OC * s.output_plane()},
+                        oc, std::min(L, OC - oc), q, stage.data(), out);
+    }
+
+    // One point of D for some channels, from one block of tiles.
+    void add_products(index_t tiles, index_t channels, bool accumulate, index_t a_step, const T* a,
+                      const T* b, T* to) const {
         const index_t NR = kernel.NR;
         const KLoop k{.steps = tiles,
-                      .a_k = v.tile_step,
+                      .a_k = a_step,
                       .a_step = 1,
                       .b_k = q.tile_step,
                       .b_padded = true,
                       .a_padded = true};
         for (index_t oc = 0; oc < OC; oc += NR) {
             const ColumnRun<T> run{0, NR, to + oc, 1};
-            multiply_panel<T>(kernel, C, k, a, kernel.MR, b + oc, {&run, 1}, sum.tile_step,
+            multiply_panel<T>(kernel, channels, k, a, kernel.MR, b + oc, {&run, 1}, sum.tile_step,
                               {.accumulate = accumulate});
         }
     }
@@ -127,30 +194,37 @@ class WeightGradient {
         const index_t tasks = ceil_div(C, kInverseChannels), vectors = ceil_div(OC, L);
         const double values = static_cast<double>(C * OC) * 45;
         parallel_for(tasks * vectors, values * kTransformNanoseconds, [&](index_t task) {
-            const index_t c = task % tasks * kInverseChannels, oc = task / tasks * L;
-            const index_t channels = std::min(kInverseChannels, C - c);
-            const AlignedBuffer<T> stage(kInverseChannels * 9 * L);
-            kernel.winograd({.transform = Winograd::WeightGradient,
-                             .m = tiling.m,
-                             .count = channels,
-                             .in_row = tiling.n() * sum.point_step,
-                             .in_col = sum.point_step,
-                             .in_next = sum.tile_step,
-                             .out_row = 3 * L,
-                             .out_col = L,
-                             .out_next = 9 * L},
-                            sums + c * sum.tile_step + oc, stage.data(), {});
-            kernel.transpose(channels * 9, std::min(L, OC - oc), stage.data(), L,
-                             grad_weight_ + ((g * OC + oc) * C + c) * 9, C * 9);
+            const index_t c = task % tasks * kInverseChannels;
+            transform_sums(g, sum, sums + c * sum.tile_step, c, task / tasks * L,
+                           std::min(kInverseChannels, C - c));
         });
+    }
+
+    // The gradients of the weights from channel c and filter oc on.
+    void transform_sums(index_t g, const TilePoints<T>& layout, const T* sums, index_t c,
+                        index_t oc, index_t channels) const {
+        alignas(64) T stage[kInverseChannels * 9 * kMaxLanes];
+        kernel.winograd({.transform = Winograd::WeightGradient,
+                         .m = tiling.m,
+                         .count = channels,
+                         .in_row = tiling.n() * layout.point_step,
+                         .in_col = layout.point_step,
+                         .in_next = layout.tile_step,
+                         .out_row = 3 * L,
+                         .out_col = L,
+                         .out_next = 9 * L},
+                        sums + oc, stage, {});
+        kernel.transpose(channels * 9, std::min(L, OC - oc), stage, L,
+                         grad_weight_ + ((g * OC + oc) * C + c) * 9, C * 9);
     }
 
     const Kernels<T>& kernel;
     const ConvShape& s;
     const index_t L, C, OC;
     const Tiling tiling;
+    const TilePoints<T> sum;
     const TileBlocks blocks;
-    const TilePoints<T> v, q, sum;
+    const TilePoints<T> v, q;
     const T *const grad_output_, *const input_;
     T* const grad_weight_;
 };
