@@ -181,8 +181,8 @@ void transpose(index_t rows, index_t cols, const T* in, index_t in_step, T* out,
                 const auto lanes = Vec<T>::lanes_before(width);
                 PYCONV_UNROLL(16)
                 for (index_t l = 0; l < L; ++l)
-                    block[l] = l < height ? Vec<T>::load_lanes(from + l * in_step, lanes)
-                                          : Vec<T>::zero();
+                    block[l] =
+                        l < height ? Vec<T>::load_lanes(from + l * in_step, lanes) : Vec<T>::zero();
             }
             transpose<T>(block);
             PYCONV_UNROLL(16)

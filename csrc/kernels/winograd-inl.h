@@ -71,8 +71,7 @@ struct InputTransform {
     static constexpr int in = m + 2, out = m + 2;
 
     template <typename T>
-    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in],
-                                                          Vec<T> (&o)[out]) {
+    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in], Vec<T> (&o)[out]) {
         using P = Points<m>;
         constexpr int K = P::pairs;
         o[0] = product(P::coefficient(0, K), d[0]);
@@ -102,8 +101,7 @@ struct OutputTransform {
     static constexpr int in = m + 2, out = m;
 
     template <typename T>
-    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in],
-                                                          Vec<T> (&o)[out]) {
+    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in], Vec<T> (&o)[out]) {
         using P = Points<m>;
         constexpr int K = P::pairs;
         Vec<T> sum[K], difference[K];
@@ -130,8 +128,7 @@ struct GradientTransform {
     static constexpr int in = m, out = m + 2;
 
     template <typename T>
-    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in],
-                                                          Vec<T> (&o)[out]) {
+    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in], Vec<T> (&o)[out]) {
         using P = Points<m>;
         o[0] = d[0];
         o[out - 1] = d[m - 1];
@@ -155,8 +152,7 @@ struct WeightTransform {
     static constexpr int in = 3, out = m + 2;
 
     template <typename T>
-    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in],
-                                                          Vec<T> (&o)[out]) {
+    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in], Vec<T> (&o)[out]) {
         using P = Points<m>;
         o[0] = product(1 / P::scale_of_zero(), d[0]);
         o[out - 1] = d[2];
@@ -175,8 +171,7 @@ struct WeightGradientTransform {
     static constexpr int in = m + 2, out = 3;
 
     template <typename T>
-    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in],
-                                                          Vec<T> (&o)[out]) {
+    static inline __attribute__((always_inline)) void run(const Vec<T> (&d)[in], Vec<T> (&o)[out]) {
         using P = Points<m>;
         o[0] = product(1 / P::scale_of_zero(), d[0]);
         o[1] = product(P::root[0] / P::scale(0), d[1] - d[2]);

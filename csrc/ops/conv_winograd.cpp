@@ -63,13 +63,11 @@ class Convolution {
         const bool many = blocks.count() >= kEnoughTasks;
         const bool whole = many || p.extras.cache != nullptr;
         const index_t group = panels * panel_size();
-        const auto all = !whole ? nullptr
-                                : WeightCache::get(p.extras.cache, key(), [&] {
-                                      AlignedBuffer<T> u(p.G * group);
-                                      for (index_t g = 0; g < p.G; ++g)
-                                          transform_weights(g, u.data() + g * group);
-                                      return u;
-                                  });
+        const auto all = !whole ? nullptr : WeightCache::get(p.extras.cache, key(), [&] {
+            AlignedBuffer<T> u(p.G * group);
+            for (index_t g = 0; g < p.G; ++g) transform_weights(g, u.data() + g * group);
+            return u;
+        });
         for (index_t g = 0; g < p.G; ++g) {
             const T* weights = whole ? all->data() + g * group : nullptr;
             many ? by_tiles(g, weights) : by_panels(g, weights);
@@ -202,10 +200,9 @@ class Convolution {
                 for (index_t j = 0; j < count; ++j) {
                     const ColumnRun<T> run{0, NR, products.data() + e * product.point_step + j * NR,
                                            1};
-                    multiply_panel<T>(
-                        kernel, block.tiles(), k, points + e * v.point_step + c, 0,
-                        weights + (j * tiling.points() + e) * u_point + c * NR, {&run, 1},
-                        product.tile_step, {.accumulate = c > 0});
+                    multiply_panel<T>(kernel, block.tiles(), k, points + e * v.point_step + c, 0,
+                                      weights + (j * tiling.points() + e) * u_point + c * NR,
+                                      {&run, 1}, product.tile_step, {.accumulate = c > 0});
                 }
             }
         }

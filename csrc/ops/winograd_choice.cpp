@@ -9,24 +9,39 @@
 namespace pyconv::winograd {
 namespace {
 
-// What direct summation takes for one multiply-add, packing included; the GEMMs of Winograd's algorithm
-// are short, and take about as much.
-constexpr double kDirect = 1.15;
+// One multiply-add, packing of the image included; the GEMMs of Winograd's algorithm are short, and take
+// about as much. Direct summation fills up its last panel of columns.
 constexpr double kProduct = 1.15;
+constexpr index_t kColumns = 16;
+// A value of the weight, packed for direct summation.
+constexpr double kPack = 10;
 // A value of a transformed tile: loads, additions, the store, and its share of the transposition.
 constexpr double kTransform = 6;
-// A value of the transformed weights, or of their gradient: made once a call, and read from beyond L2.
-constexpr double kWeight = 8, kCachedWeight = 3, kWeightGradient = 12;
+// A value of the transformed weight, or of its gradient. The input gradient reads the weight across: that is
+// dear once it comes from beyond L2. A cached one is only read, from L3 or from memory.
+constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 3;
+constexpr double kLargeWeight = 1e6;  // values
+
+double weight_cost(const ConvShape& s, Direction direction, bool cached) {
+    if (cached) return kCachedWeight;
+    const double values = static_cast<double>(s.C / s.G * s.OC * 9);
+    return direction == Direction::BackwardInput && values > kLargeWeight ? kWeightAcross : kWeight;
+}
 
 double cost(const ConvShape& s, index_t m, Direction direction, bool cached) {
     const double C = static_cast<double>(s.C / s.G), OC = static_cast<double>(s.OC / s.G);
-    const double weight = cached                                   ? kCachedWeight
-                          : direction == Direction::BackwardWeight ? kWeightGradient
-                                                                   : kWeight;
     const double points = static_cast<double>((m + 2) * (m + 2));
     const double tiles = static_cast<double>(s.N * ceil_div(s.OH, m) * ceil_div(s.OW, m));
     return static_cast<double>(s.G) * points *
-           (tiles * (C * OC * kProduct + (C + OC) * kTransform) + C * OC * weight);
+           (tiles * (C * OC * kProduct + (C + OC) * kTransform) +
+            C * OC * weight_cost(s, direction, cached));
+}
+
+double direct_cost(const ConvShape& s, Direction direction, bool cached) {
+    const double values = static_cast<double>(s.C / s.G * s.OC * 9);
+    const bool packs = direction != Direction::BackwardWeight && !cached;
+    return values * (static_cast<double>(round_up(s.N * s.OH * s.OW, kColumns)) * kProduct +
+                     (packs ? kPack : 0));
 }
 
 }  // namespace
@@ -45,7 +60,7 @@ bool is_faster(const ConvShape& s, Direction direction, bool cached) {
     constexpr index_t kLeastChannels = 12;
     if (!applies(s) || std::min(s.C, s.OC) / s.G < kLeastChannels) return false;
     const index_t m = choose_tile(s, direction, cached);
-    return cost(s, m, direction, cached) < s.multiply_adds() * kDirect;
+    return cost(s, m, direction, cached) < direct_cost(s, direction, cached);
 }
 
 }  // namespace pyconv::winograd

@@ -98,8 +98,8 @@ class WeightGradient {
         parallel_for(ceil_div(OC, L), nanoseconds(tiling.tiles()), [&](index_t task) {
             transform_gradient(g, block, task * L, q_points.data() + task * L);
         });
-        const index_t fitting = kSlabBytes / (index_t{sizeof(T)} * tiling.points() *
-                                              (sum.tile_step + tiling.tiles()));
+        const index_t fitting =
+            kSlabBytes / (index_t{sizeof(T)} * tiling.points() * (sum.tile_step + tiling.tiles()));
         const index_t step = even_block(C, std::clamp(fitting, index_t{1}, ceil_div(C, kWays)),
                                         std::lcm(kernel.MR, L));
         const TilePoints<T> own_v(tiling.tiles(), step), own_sum(step, sum.tile_step);
