@@ -3,7 +3,7 @@
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from pyconv import functional as F
 from reference import Array
 
 DType = np.dtype[Any]
-Padding = int | tuple[tuple[int, int], tuple[int, int]]
-
+Padding: TypeAlias = int | tuple[tuple[int, int], tuple[int, int]]
 # N, C, H, W, OC, padding, groups
-SHAPES: list[tuple[int, int, int, int, int, Padding, int]] = [
+Shape: TypeAlias = tuple[int, int, int, int, int, Padding, int]
+
+SHAPES: list[Shape] = [
     (2, 5, 9, 11, 7, 1, 1),
     (1, 16, 14, 14, 40, 1, 1),
     (3, 20, 7, 7, 33, 0, 1),
@@ -67,11 +68,11 @@ def assert_close(got: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_winograd_agrees_with_float64(shape: Any, direction: str, isa: str, dtype: DType) -> None:
-    x, w, g = draw(*shape, dtype=dtype)
-    options = {"padding": shape[5], "groups": shape[6]}
-    exact = (a.astype(np.float64) for a in (x, w, g))
-    expected = run(direction, *exact, algorithm="im2col", **options)
+def test_winograd_agrees_with_float64(shape: Shape, direction: str, isa: str, dtype: DType) -> None:
+    x, w, g = draw(*shape, dtype)
+    options: dict[str, Any] = {"padding": shape[5], "groups": shape[6]}
+    x8, w8, g8 = (a.astype(np.float64) for a in (x, w, g))
+    expected = run(direction, x8, w8, g8, algorithm="im2col", **options)
     assert_close(run(direction, x, w, g, algorithm="winograd", **options), expected)
 
 
@@ -96,7 +97,8 @@ def test_winograd_gradients_are_adjoint(isa: str) -> None:
     y, gx, gw = (run(d, x, w, g, padding=1, algorithm="winograd") for d in DIRECTIONS)
     magnitude = run("forward", np.abs(x), np.abs(w), g, padding=1)
     for a, b in ((x, gx), (w, gw)):
-        assert abs(np.vdot(a, b) - np.vdot(y, g)) <= 1e-12 * np.vdot(magnitude, np.abs(g))
+        difference = float(np.vdot(a, b)) - float(np.vdot(y, g))
+        assert abs(difference) <= 1e-12 * float(np.vdot(magnitude, np.abs(g)))
 
 
 def rms(a: Any) -> float:

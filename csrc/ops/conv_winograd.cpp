@@ -19,6 +19,7 @@ namespace {
 
 // Tiles of a block: each value of U that is fetched, from L3 or from memory, serves all of them.
 constexpr index_t kBlockTiles = 48;
+constexpr index_t kPointBytes = index_t{4} << 20;  // of their V, at most
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
 // Channels that are summed in registers: partial sums keep the rounding error of long sums small.
@@ -48,7 +49,9 @@ class Convolution {
           p(problem),
           L(lanes_of(kernel)),
           tiling(p.N, m, p.OH, p.OW),
-          blocks(tiling, kBlockTiles),
+          blocks(tiling, std::clamp<index_t>(kPointBytes / (index_t{sizeof(T)} * tiling.points() *
+                                                            odd_lines<T>(p.C)),
+                                             1, kBlockTiles)),
           v(blocks.tiles(), p.C),
           panels(ceil_div(p.M, kernel.NR)),
           chunk(std::clamp<index_t>(

@@ -26,7 +26,8 @@ constexpr index_t kInverseChannels = 8;
 constexpr index_t kWays = 4;
 constexpr index_t kLeastTiles = 32;
 constexpr index_t kSumBytes = index_t{8} << 20;
-// D of the channels of one task, where that is transformed at once: what L2 holds beside the operands.
+// Channels that a task takes from the image to their weights, and their V and D: what L2 holds.
+constexpr index_t kSlabChannels = 48;
 constexpr index_t kSlabBytes = index_t{768} << 10;
 
 template <typename T>
@@ -72,11 +73,12 @@ class WeightGradient {
   private:
     // A block: an equal share of the tiles where D is kept several times, else all of them if their Q fits.
     index_t block_tiles() const {
-        if (ways() > 1) return std::min(ceil_div(tiling.tiles(), ways()), kBlockTiles);
-        const index_t bytes = index_t{sizeof(T)} * tiling.points();
-        if (tiling.tiles() <= kBlockBytes / (bytes * odd_lines<T>(OC))) return tiling.tiles();
-        return std::clamp<index_t>(kBlockBytes / (bytes * (odd_lines<T>(C) + odd_lines<T>(OC))), 16,
-                                   kBlockTiles);
+        const index_t fitting = kBlockBytes / (index_t{sizeof(T)} * tiling.points());
+        const index_t block =
+            std::clamp<index_t>(fitting / (odd_lines<T>(C) + odd_lines<T>(OC)), 1, kBlockTiles);
+        if (ways() > 1) return std::min(ceil_div(tiling.tiles(), ways()), block);
+        const bool fits = tiling.tiles() <= fitting / (odd_lines<T>(OC) + kSlabChannels);
+        return fits ? tiling.tiles() : block;
     }
     // How many times D is kept.
     index_t ways() const {
@@ -100,8 +102,9 @@ class WeightGradient {
         });
         const index_t fitting =
             kSlabBytes / (index_t{sizeof(T)} * tiling.points() * (sum.tile_step + tiling.tiles()));
-        const index_t step = even_block(C, std::clamp(fitting, index_t{1}, ceil_div(C, kWays)),
-                                        std::lcm(kernel.MR, L));
+        const index_t step = even_block(
+            C, std::clamp(fitting, index_t{1}, std::min(kSlabChannels, ceil_div(C, kWays))),
+            std::lcm(kernel.MR, L));
         const TilePoints<T> own_v(tiling.tiles(), step), own_sum(step, sum.tile_step);
         parallel_for(ceil_div(C, step), nanoseconds(tiling.tiles()), [&](index_t task) {
             const index_t c = task * step, channels = std::min(step, C - c);
