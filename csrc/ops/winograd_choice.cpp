@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A cost model for Winograd's algorithm, in units of one multiply-add of a vector. It looks at the shape
 // alone, so that the choice is the same for any number of threads.
-#include <algorithm>
 
 #include "base/checked.h"
 #include "ops/conv_winograd.h"
@@ -15,8 +14,11 @@ constexpr double kProduct = 1.15;
 constexpr index_t kColumns = 16;
 // A value of the weight, packed for direct summation.
 constexpr double kPack = 10;
-// A value of a transformed tile: loads, additions, the store, and its share of the transposition.
-constexpr double kTransform = 6;
+// A value of a transformed tile: loads, additions, the store, and its share of the transposition; less in the
+// weight gradient, which transforms nothing back.
+constexpr double kTransform = 10, kTransformGradient = 6;
+// Channels fill vectors, and the filters panels.
+constexpr index_t kVector = 8, kPanel = 16;
 // A value of the transformed weight, or of its gradient. The input gradient reads the weight across: that is
 // dear once it comes from beyond L2. A cached one is only read, from L3 or from memory.
 constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 3;
@@ -28,12 +30,23 @@ double weight_cost(const ConvShape& s, Direction direction, bool cached) {
     return direction == Direction::BackwardInput && values > kLargeWeight ? kWeightAcross : kWeight;
 }
 
+double padded(index_t size, index_t multiple) {
+    return static_cast<double>(round_up(size, multiple));
+}
+
 double cost(const ConvShape& s, index_t m, Direction direction, bool cached) {
     const double C = static_cast<double>(s.C / s.G), OC = static_cast<double>(s.OC / s.G);
+    // Of the GEMMs, the rows of M: filters, or for the input gradient channels.
+    const bool across = direction == Direction::BackwardInput;
+    const double products =
+        across ? OC * padded(s.C / s.G, kPanel) : C * padded(s.OC / s.G, kPanel);
+    const double vectors = padded(s.C / s.G, kVector) + padded(s.OC / s.G, kVector);
+    const double transform =
+        direction == Direction::BackwardWeight ? kTransformGradient : kTransform;
     const double points = static_cast<double>((m + 2) * (m + 2));
     const double tiles = static_cast<double>(s.N * ceil_div(s.OH, m) * ceil_div(s.OW, m));
     return static_cast<double>(s.G) * points *
-           (tiles * (C * OC * kProduct + (C + OC) * kTransform) +
+           (tiles * (products * kProduct + vectors * transform) +
             C * OC * weight_cost(s, direction, cached));
 }
 
@@ -56,9 +69,7 @@ index_t choose_tile(const ConvShape& s, Direction direction, bool cached) {
 }
 
 bool is_faster(const ConvShape& s, Direction direction, bool cached) {
-    // With few channels neither the vectors of the transforms nor the tiles of the GEMMs are full.
-    constexpr index_t kLeastChannels = 12;
-    if (!applies(s) || std::min(s.C, s.OC) / s.G < kLeastChannels) return false;
+    if (!applies(s)) return false;
     const index_t m = choose_tile(s, direction, cached);
     return cost(s, m, direction, cached) < direct_cost(s, direction, cached);
 }
