@@ -17,9 +17,11 @@
 namespace pyconv::winograd {
 namespace {
 
-// Tiles of a block: each value of U that is fetched, from L3 or from memory, serves all of them.
-constexpr index_t kBlockTiles = 48;
-constexpr index_t kPointBytes = index_t{4} << 20;  // of their V, at most
+// Tiles of a block. A value of U that is fetched serves all of them: they are more where U comes from L3 or
+// from memory.
+constexpr index_t kBlockTiles = 48, kLargeBlockTiles = 96;
+constexpr index_t kLargeWeightBytes = index_t{4} << 20;
+constexpr index_t kPointBytes = index_t{8} << 20;  // of their V, at most
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
 // Channels that are summed in registers: partial sums keep the rounding error of long sums small.
@@ -49,9 +51,7 @@ class Convolution {
           p(problem),
           L(lanes_of(kernel)),
           tiling(p.N, m, p.OH, p.OW),
-          blocks(tiling, std::clamp<index_t>(kPointBytes / (index_t{sizeof(T)} * tiling.points() *
-                                                            odd_lines<T>(p.C)),
-                                             1, kBlockTiles)),
+          blocks(tiling, block_tiles()),
           v(blocks.tiles(), p.C),
           panels(ceil_div(p.M, kernel.NR)),
           chunk(std::clamp<index_t>(
@@ -78,6 +78,13 @@ class Convolution {
     }
 
   private:
+    index_t block_tiles() const {
+        const index_t point = index_t{sizeof(T)} * tiling.points();
+        const bool large = point * p.C * p.M > kLargeWeightBytes;
+        return std::clamp<index_t>(kPointBytes / (point * odd_lines<T>(p.C)), 1,
+                                   large ? kLargeBlockTiles : kBlockTiles);
+    }
+
     double nanoseconds() const {
         return arithmetic_nanoseconds(static_cast<double>(tiling.points() * tiling.tiles()) *
                                       static_cast<double>(p.C * p.M));
