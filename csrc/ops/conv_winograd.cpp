@@ -18,10 +18,11 @@ namespace pyconv::winograd {
 namespace {
 
 // Tiles of a block. A value of U that is fetched serves all of them: they are more where U comes from L3 or
-// from memory.
+// from memory, if there are enough of them for every task.
 constexpr index_t kBlockTiles = 48, kLargeBlockTiles = 96;
 constexpr index_t kLargeWeightBytes = index_t{4} << 20;
-constexpr index_t kPointBytes = index_t{8} << 20;  // of their V, at most
+// Of their V, at most: with fewer than kEnoughTasks blocks, that of all of them is kept at once.
+constexpr index_t kPointBytes = index_t{4} << 20, kLargePointBytes = index_t{8} << 20;
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
 // Channels that are summed in registers: partial sums keep the rounding error of long sums small.
@@ -80,9 +81,11 @@ class Convolution {
   private:
     index_t block_tiles() const {
         const index_t point = index_t{sizeof(T)} * tiling.points();
-        const bool large = point * p.C * p.M > kLargeWeightBytes;
-        return std::clamp<index_t>(kPointBytes / (point * odd_lines<T>(p.C)), 1,
-                                   large ? kLargeBlockTiles : kBlockTiles);
+        const bool large = point * p.C * p.M > kLargeWeightBytes &&
+                           tiling.tiles() >= kEnoughTasks * kLargeBlockTiles;
+        const index_t fitting =
+            (large ? kLargePointBytes : kPointBytes) / (point * odd_lines<T>(p.C));
+        return std::clamp<index_t>(fitting, 1, large ? kLargeBlockTiles : kBlockTiles);
     }
 
     double nanoseconds() const {

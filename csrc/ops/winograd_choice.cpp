@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A cost model for Winograd's algorithm, in units of one multiply-add of a vector. It looks at the shape
 // alone, so that the choice is the same for any number of threads.
-
 #include "base/checked.h"
 #include "ops/conv_winograd.h"
 
@@ -44,7 +43,8 @@ double cost(const ConvShape& s, index_t m, Direction direction, bool cached) {
     const double transform =
         direction == Direction::BackwardWeight ? kTransformGradient : kTransform;
     const double points = static_cast<double>((m + 2) * (m + 2));
-    const double tiles = static_cast<double>(s.N * ceil_div(s.OH, m) * ceil_div(s.OW, m));
+    const index_t rows = ceil_div(across ? s.H : s.OH, m), cols = ceil_div(across ? s.W : s.OW, m);
+    const double tiles = static_cast<double>(s.N * rows * cols);
     return static_cast<double>(s.G) * points *
            (tiles * (products * kProduct + vectors * transform) +
             C * OC * weight_cost(s, direction, cached));
