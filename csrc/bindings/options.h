@@ -32,9 +32,10 @@ inline ConvAlgorithm named_algorithm(const char* function, const std::string& na
     if (name == "auto") return ConvAlgorithm::Auto;
     if (name == "im2col") return ConvAlgorithm::Im2col;
     if (name == "direct") return ConvAlgorithm::Direct;
+    if (name == "depthwise") return ConvAlgorithm::Depthwise;
     if (name == "winograd") return ConvAlgorithm::Winograd;
     check(name == "implicit_gemm", function, ": algorithm is unknown, got '", name,
-          "'; expected 'auto', 'im2col', 'implicit_gemm', 'direct' or 'winograd'");
+          "'; expected 'auto', 'im2col', 'implicit_gemm', 'direct', 'depthwise' or 'winograd'");
     return ConvAlgorithm::ImplicitGemm;
 }
 

@@ -13,6 +13,7 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/reduce-inl.h"
+#include "kernels/window-inl.h"
 #include "kernels/winograd-inl.h"
 
 namespace pyconv::PYCONV_ISA {
@@ -25,6 +26,7 @@ inline constexpr index_t kKC = PYCONV_KC * index_t{4} / index_t{sizeof(T)};
 
 template <typename T>
 inline constexpr Kernels<T> kTable = {
+    .lanes = Vec<T>::lanes,
     .MR = PYCONV_MR,
     .NR = kNR<T>,
     .MC = index_t{144} / PYCONV_MR * PYCONV_MR,
@@ -42,6 +44,9 @@ inline constexpr Kernels<T> kTable = {
     .pack_pixels = pack_pixels<T, kNR<T>>,
     .transpose = transpose<T>,
     .winograd = winograd<T>,
+    .stage_rows = stage_rows<T>,
+    .window = window<T>,
+    .window_gradient = window_gradient<T>,
     .max_rows = max_rows<T>,
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,

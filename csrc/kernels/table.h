@@ -66,6 +66,35 @@ struct WinogradWalk {
     index_t out_row, out_col, out_next;
 };
 
+// How image rows are copied before a window slides over them: see stage_rows.
+struct StagedRows {
+    index_t H, W;     // of the plane
+    index_t first_w;  // column of the plane that comes first; may be negative
+    index_t phases;   // columns so far apart lie side by side, one phase after the other
+    index_t phase;    // values in each
+};
+
+// `rows` x `cols` pixels, of which each reads some columns of taps: tap_rows values, tap_row apart, from
+// offset[c] on from its own place.
+struct WindowWalk {
+    index_t columns;
+    const index_t* offset;
+    index_t tap_rows, tap_row;
+    index_t rows, cols;
+    index_t in_row;
+    index_t out_row, out_filter;
+};
+
+// The same pixels of several images, and the lanes of sums for each filter and tap.
+struct WindowGradientWalk {
+    index_t taps;
+    const index_t* offset;
+    index_t images, rows, cols;
+    index_t in_image, in_row;
+    index_t out_image, out_row, out_filter;
+    index_t sums_filter;
+};
+
 // Lanes first .. first + count of a packed panel come from image[start], image[start + step], ...
 struct PixelRun {
     index_t first, count, start;
@@ -93,6 +122,11 @@ struct PixelRun {
     X(transpose, void, index_t rows, index_t cols, const T* in, index_t in_step, T* out,           \
       index_t out_step)                                                                            \
     X(winograd, void, const WinogradWalk& w, const T* in, T* out, const Epilogue<T>& e)            \
+    X(stage_rows, void, const StagedRows& s, index_t h, index_t rows, const T* plane, T* to)       \
+    X(window, void, index_t filters, const WindowWalk& w, const T* in, const T* weights, T* out,   \
+      const Epilogue<T>& e)                                                                        \
+    X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \
+      const T* in, T* sums)                                                                        \
     X(max_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,       \
       int32_t* row)                                                                                \
     X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \
@@ -118,6 +152,7 @@ struct Kernels {
     // Tile of the gemm kernel, and the cache blocks that go with it (Low et al., "Analytical
     // Modeling Is Enough for High-Performance BLIS", 2016): a KC x NR panel of B takes half of L1,
     // an MC x KC block of A under half of L2, a KC x NC block of B a share of L3.
+    index_t lanes;  // values in a vector
     index_t MR, NR;
     index_t MC, KC, NC;
 #define PYCONV_MEMBER(name, result, ...) result (*name)(__VA_ARGS__);

@@ -189,19 +189,28 @@ inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which) {
     return load_lanes(p, which, zero());
 }
 
-// Lanes 0, 2, 4, ... of a, then those of b.
-template <typename T>
-Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
+// Every second lane of a, then of b, from lane kFirst on.
+template <typename T, int kFirst>
+Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;
-    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l] : b.v[2 * l - L];
+    for (int l = 0; l < L; ++l)
+        x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l + kFirst - L];
     return x;
 #else
-    typename Vec<T>::Mask even;
-    for (int l = 0; l < L; ++l) even[l] = 2 * l;
-    return {__builtin_shuffle(a.v, b.v, even)};
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = 2 * l + kFirst;
+    return {__builtin_shuffle(a.v, b.v, which)};
 #endif
+}
+template <typename T>
+Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
+    return alternate_lanes_of<T, 0>(a, b);
+}
+template <typename T>
+Vec<T> odd_lanes_of(Vec<T> a, Vec<T> b) {
+    return alternate_lanes_of<T, 1>(a, b);
 }
 
 // a[0], b[0], a[1], b[1], ... of the first half of the lanes, and of the second.

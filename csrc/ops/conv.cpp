@@ -9,6 +9,7 @@
 #include "kernels/registry.h"
 #include "ops/conv_implicit_gemm.h"
 #include "ops/conv_winograd.h"
+#include "ops/depthwise.h"
 #include "ops/im2col.h"
 
 namespace pyconv {
@@ -16,10 +17,12 @@ namespace {
 
 thread_local bool precise_in_this_thread = false;
 
-// Auto, decided between direct summation and Winograd.
+// Auto, decided; what is left to conv_implicit_gemm.cpp is the choice between its two.
 ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, winograd::Direction direction,
                       bool cached = false) {
-    if (algorithm != ConvAlgorithm::Auto || is_precise()) return algorithm;
+    if (algorithm != ConvAlgorithm::Auto) return algorithm;
+    if (depthwise::is_faster(s)) return ConvAlgorithm::Depthwise;
+    if (is_precise()) return algorithm;
     return winograd::is_faster(s, direction, cached) ? ConvAlgorithm::Winograd : algorithm;
 }
 
@@ -29,6 +32,12 @@ bool set_precise(bool precise) { return std::exchange(precise_in_this_thread, pr
 bool is_precise() { return precise_in_this_thread; }
 
 void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm algorithm) {
+    if (algorithm == ConvAlgorithm::Depthwise) {
+        check(depthwise::applies(s), function,
+              ": algorithm does not apply, got 'depthwise' for input ",
+              shape_text({s.N, s.C, s.D, s.H, s.W}), " and ", s.G,
+              " groups; expected at most two axes, and few channels a group");
+    }
     if (algorithm != ConvAlgorithm::Winograd) return;
     check(!is_precise(), function,
           ": algorithm is forbidden, got 'winograd' inside precise(); expected another");
@@ -41,7 +50,8 @@ void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm alg
 template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output) {
-    switch (decided(s, algorithm, winograd::Direction::Forward, extras.cache != nullptr)) {
+    algorithm = decided(s, algorithm, winograd::Direction::Forward, extras.cache != nullptr);
+    switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv(s, input, weight, extras, output);
         case ConvAlgorithm::Im2col:
@@ -49,6 +59,7 @@ void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<
         case ConvAlgorithm::Auto:
         case ConvAlgorithm::ImplicitGemm:
         case ConvAlgorithm::Direct:
+        case ConvAlgorithm::Depthwise:
             return implicit_gemm::conv(s, input, weight, extras, algorithm, output);
     }
 }
@@ -56,7 +67,8 @@ void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<
 template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
-    switch (decided(s, algorithm, winograd::Direction::BackwardInput)) {
+    algorithm = decided(s, algorithm, winograd::Direction::BackwardInput);
+    switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv_backward_input(s, grad_output, weight, bias, activation,
                                                  grad_input);
@@ -66,6 +78,7 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
         case ConvAlgorithm::Auto:
         case ConvAlgorithm::ImplicitGemm:
         case ConvAlgorithm::Direct:
+        case ConvAlgorithm::Depthwise:
             return implicit_gemm::conv_backward_input(s, grad_output, weight, bias, activation,
                                                       algorithm, grad_input);
     }
@@ -77,6 +90,8 @@ void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* inp
     switch (decided(s, algorithm, winograd::Direction::BackwardWeight)) {
         case ConvAlgorithm::Winograd:
             return winograd::conv_backward_weight(s, grad_output, input, grad_weight);
+        case ConvAlgorithm::Depthwise:
+            return depthwise::conv_backward_weight(s, grad_output, input, grad_weight);
         case ConvAlgorithm::Im2col:
             return explicit_gemm::conv_backward_weight(s, grad_output, input, grad_weight);
         case ConvAlgorithm::Auto:

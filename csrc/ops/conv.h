@@ -23,6 +23,7 @@ enum class ConvAlgorithm {
     Im2col,        // the im2col matrix of one image in memory, then gemm: the textbook path
     ImplicitGemm,  // the same sums, packed on the fly
     Direct,        // the same, from padded image rows: where packing costs more than it saves
+    Depthwise,     // the same, a few filters at once: for groups of few channels
     Winograd,      // fewer products, at twice the rounding error: 3 x 3, stride 1, dilation 1
 };
 

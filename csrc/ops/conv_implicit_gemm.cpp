@@ -48,6 +48,7 @@ TapGrid grid_of(TapAxis d, TapAxis h, TapAxis w) {
 
 template <typename T>
 void run(const Kernels<T>& kernel, const TapGemm<T>& g, ConvAlgorithm algorithm) {
+    if (algorithm == ConvAlgorithm::Depthwise && can_depthwise(g)) return tap_depthwise(kernel, g);
     // Without taps or channels there is nothing to read, only the bias to write; and taps that reach
     // further than the image would stage little but padding.
     const TapGrid& taps = g.sums.front().taps;
@@ -113,7 +114,9 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
     const index_t M = s.C / s.G, C = s.OC / s.G, taps = s.taps();
     if (s.N * s.G * M * s.input_plane() == 0) return;
-    if (algorithm != ConvAlgorithm::Direct && prefers_scatter<T>(s))
+    const bool may_scatter =
+        algorithm == ConvAlgorithm::Auto || algorithm == ConvAlgorithm::ImplicitGemm;
+    if (may_scatter && prefers_scatter<T>(s))
         return scatter(s, grad_output, weight, bias, activation, grad_input);
     // The sum of one phase (d, h, w).
     const auto sum_of = [&](index_t d, index_t h, index_t w) {

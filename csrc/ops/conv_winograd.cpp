@@ -50,7 +50,7 @@ class Convolution {
     Convolution(const Problem<T>& problem, index_t m)
         : kernel(kernels<T>()),
           p(problem),
-          L(lanes_of(kernel)),
+          L(kernel.lanes),
           tiling(p.N, m, p.OH, p.OW),
           blocks(tiling, block_tiles()),
           v(blocks.tiles(), p.C),

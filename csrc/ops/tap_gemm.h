@@ -121,7 +121,13 @@ void tap_gemm(const Kernels<T>& kernel, const TapGemm<T>& g);
 template <typename T>
 void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g);
 
-// True if tap_direct is expected to be faster.
+// Depthwise: pixels are the vectors, a few filters at once. For one plane of depth (can_depthwise).
+template <typename T>
+void tap_depthwise(const Kernels<T>& kernel, const TapGemm<T>& g);
+template <typename T>
+bool can_depthwise(const TapGemm<T>& g);
+
+// True if tap_direct is expected to be faster than tap_gemm.
 template <typename T>
 bool prefers_direct(const Kernels<T>& kernel, const TapGemm<T>& g);
 

@@ -10,14 +10,14 @@ template <typename T>
 index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks) {
     const index_t rows = std::min(blocks.rows, t.TY) * t.m + 2, cols = blocks.columns * t.m + 2;
     // Or two strips of the outputs of one row of tiles.
-    return std::max(rows, 2 * t.m) * cols * lanes_of(kernel);
+    return std::max(rows, 2 * t.m) * cols * kernel.lanes;
 }
 
 template <typename T>
 void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock& block,
                      const TileSource<T>& source, index_t channel, index_t channels,
                      const TilePoints<T>& points, T* stage, T* out) {
-    const index_t L = lanes_of(kernel), plane = source.H * source.W;
+    const index_t L = kernel.lanes, plane = source.H * source.W;
     const index_t overlap = source.size - t.m;
     const index_t cols = block.columns * t.m + overlap, pitch = cols * L;
     const index_t left = block.column * t.m - source.pad_left;

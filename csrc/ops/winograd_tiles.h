@@ -100,12 +100,8 @@ void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock&
 template <typename T>
 index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks);
 
-// Lanes of a vector: every kernel's NR is two vectors, of 64 bytes at most.
+// Lanes of a vector: it has 64 bytes at most.
 inline constexpr index_t kMaxLanes = 16;
-template <typename T>
-index_t lanes_of(const Kernels<T>& kernel) {
-    return kernel.NR / 2;
-}
 
 // What one value costs to load, transform and store, for parallel_for.
 inline constexpr double kTransformNanoseconds = 0.25;

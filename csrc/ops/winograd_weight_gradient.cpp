@@ -37,7 +37,7 @@ class WeightGradient {
                    index_t m)
         : kernel(kernels<T>()),
           s(shape),
-          L(lanes_of(kernel)),
+          L(kernel.lanes),
           C(s.C / s.G),
           OC(s.OC / s.G),
           tiling(s.N, m, s.OH, s.OW),

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The weight gradient of groups of few channels: the image rows are staged as for the forward pass, and for
+// each filter and tap a vector of sums walks along them beside grad_output. The lanes are added up in double
+// after every kChunk vectors, so that the rounding error does not grow with the number of pixels
+// (fixed-chunk summation). Each block of the result belongs to one task.
+#include "ops/depthwise.h"
+
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+#include "ops/gemm_panel.h"
+#include "ops/row_stage.h"
+
+namespace pyconv::depthwise {
+namespace {
+
+// Bytes of staged rows, which stay in L1 beside those of grad_output.
+constexpr index_t kStageBytes = index_t{16} << 10;
+constexpr index_t kMaxStageBytes = index_t{1} << 20;
+// Pixels of a row that are summed from one copy.
+constexpr index_t kColumns = 2048;
+constexpr index_t kTasks = 16;
+// Vectors that are summed in one lane before they are added to the total.
+constexpr index_t kChunk = 512;
+// Filters of a task, where there are few groups.
+constexpr index_t kFilters = 4;
+
+RowStage stage_of(const ConvShape& s) {
+    return {TapReach(TapAxis{-s.pad_top, s.dilation_h, s.KH}),
+            TapReach(TapAxis{-s.pad_left, s.dilation_w, s.KW}), s.stride_h, s.stride_w,
+            even_block(s.OW, kColumns, 1)};
+}
+
+index_t filters_at_once(index_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+template <typename T>
+class WeightGradient {
+  public:
+    WeightGradient(const ConvShape& shape, const T* grad_output, const T* input, T* grad_weight)
+        : s(shape),
+          M(s.OC / s.G),
+          C(s.C / s.G),
+          steps_(C * s.taps()),
+          grad_output_(grad_output),
+          input_(input),
+          grad_weight_(grad_weight),
+          stage_(stage_of(s)),
+          cols_(even_block(s.OW, kColumns, 1)) {
+        const index_t budget = kStageBytes / index_t{sizeof(T)};
+        const index_t fitting = (budget / (C * stage_.row()) - stage_.h.extent) / s.stride_h + 1;
+        rows_ = even_block(s.OH, std::max<index_t>(fitting, 1), 1);
+        slab_ = stage_.rows(rows_) * stage_.row();
+        const bool whole = rows_ == s.OH && cols_ == s.OW;
+        images_ = whole ? even_block(s.N, std::max<index_t>(budget / (C * slab_), 1), 1) : 1;
+        for (index_t c = 0; c < C; ++c)
+            for (index_t kh = 0; kh < s.KH; ++kh)
+                for (index_t kw = 0; kw < s.KW; ++kw)
+                    offset_.push_back(c * slab_ + stage_.offset(kh * s.dilation_h - s.pad_top,
+                                                                kw * s.dilation_w - s.pad_left));
+    }
+
+    void run() const {
+        const index_t filters = s.G >= kTasks ? M : std::min(M, kFilters);
+        const index_t parts = ceil_div(M, filters), groups = even_block(s.G, ceil_div(s.G, 2 * kTasks), 1);
+        parallel_for(ceil_div(s.G, groups) * parts, arithmetic_nanoseconds(s.multiply_adds()),
+                     [&](index_t task) {
+                         const index_t m = task % parts * filters, g = task / parts * groups;
+                         run_task(g, std::min(groups, s.G - g), m, std::min(filters, M - m));
+                     });
+    }
+
+  private:
+    void run_task(index_t first, index_t groups, index_t m, index_t filters) const {
+        const index_t slack = 2 * kernel.NR;  // what the copies may overwrite, and vectors read
+        const AlignedBuffer<T> stage(images_ * C * slab_ + slack);
+        std::fill_n(stage.data() + images_ * C * slab_, slack, T(0));
+        const AlignedBuffer<T> lanes(filters * steps_ * L);
+        const AlignedBuffer<double> totals(filters * steps_);
+        for (index_t group = first; group < first + groups; ++group) {
+            std::fill_n(totals.data(), totals.size(), 0.0);
+            std::fill_n(lanes.data(), lanes.size(), T(0));
+            index_t vectors = 0;
+            for (index_t n = 0; n < s.N; n += images_) {
+                for (index_t oh = 0; oh < s.OH; oh += rows_) {
+                    for (index_t ow = 0; ow < s.OW; ow += cols_) {
+                        const index_t images = std::min(images_, s.N - n);
+                        const index_t rows = std::min(rows_, s.OH - oh);
+                        const index_t cols = std::min(cols_, s.OW - ow);
+                        const index_t more = images * rows * ceil_div(cols, L);
+                        if (vectors > 0 && vectors + more > kChunk) {
+                            add_up(lanes.data(), totals);
+                            vectors = 0;
+                        }
+                        vectors += more;
+                        add_block(group, m, filters, {n, oh, ow, images, rows, cols}, stage.data(),
+                                  lanes.data());
+                    }
+                }
+            }
+            add_up(lanes.data(), totals);
+            T* to = grad_weight_ + (group * M + m) * steps_;
+            for (index_t i = 0; i < totals.size(); ++i) to[i] = static_cast<T>(totals.data()[i]);
+        }
+    }
+
+    // Some pixels of some images.
+    struct Block {
+        index_t n, oh, ow, images, rows, cols;
+    };
+
+    void add_block(index_t group, index_t m, index_t filters, const Block& b, T* stage,
+                   T* lanes) const {
+        const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
+        for (index_t i = 0; i < b.images; ++i)
+            for (index_t c = 0; c < C; ++c)
+                stage_.fill(kernel, input_ + ((b.n + i) * s.C + group * C + c) * plane, s.H, s.W,
+                            b.oh, b.ow, b.rows, stage + (i * C + c) * slab_);
+        const T* g =
+            grad_output_ + (b.n * s.OC + group * M + m) * outputs + b.oh * s.OW + b.ow;
+        const WindowGradientWalk walk{.taps = steps_,
+                                      .offset = offset_.data(),
+                                      .images = b.images,
+                                      .rows = b.rows,
+                                      .cols = b.cols,
+                                      .in_image = C * slab_,
+                                      .in_row = s.stride_h * stage_.row(),
+                                      .out_image = s.OC * outputs,
+                                      .out_row = s.OW,
+                                      .out_filter = outputs,
+                                      .sums_filter = steps_ * L};
+        for (index_t i = 0, count = 0; i < filters; i += count) {
+            count = filters_at_once(filters - i);
+            kernel.window_gradient(count, walk, g + i * outputs, stage, lanes + i * steps_ * L);
+        }
+    }
+
+    // Adds the lanes to the totals and empties them.
+    void add_up(T* lanes, const AlignedBuffer<double>& totals) const {
+        for (index_t i = 0; i < totals.size(); ++i, lanes += L) {
+            for (index_t l = 0; l < L; ++l) {
+                totals.data()[i] += static_cast<double>(lanes[l]);
+                lanes[l] = 0;
+            }
+        }
+    }
+
+    const ConvShape& s;
+    index_t M, C, steps_;  // of a group
+    const T* grad_output_;
+    const T* input_;
+    T* grad_weight_;
+    RowStage stage_;
+    index_t cols_, rows_, slab_, images_;  // of a block; slab: staged values of a channel
+    std::vector<index_t> offset_;
+    const Kernels<T>& kernel = kernels<T>();
+    const index_t L = kernel.lanes;
+};
+
+}  // namespace
+
+bool applies(const ConvShape& s) {
+    if (s.D * s.KD * s.OD != 1 || s.pad_front != 0) return false;
+    // In floating point: pads and dilation may be huge.
+    const RowStage stage = stage_of(s);
+    return static_cast<double>(s.C / s.G) * static_cast<double>(stage.h.extent) *
+               (static_cast<double>(stage.phase) * static_cast<double>(s.stride_w)) <=
+           static_cast<double>(kMaxStageBytes / 8);
+}
+
+// Tiles of the gemm kernel are at least half full from some ten channels a group on.
+bool is_faster(const ConvShape& s) {
+    constexpr index_t kChannels = 16;
+    return s.G > 1 && s.C / s.G <= kChannels && s.OC / s.G <= kChannels && applies(s);
+}
+
+template <typename T>
+void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
+                          T* grad_weight) {
+    if (s.OC * s.C * s.taps() == 0) return;
+    WeightGradient<T>(s, grad_output, input, grad_weight).run();
+}
+
+template void conv_backward_weight(const ConvShape&, const float*, const float*, float*);
+template void conv_backward_weight(const ConvShape&, const double*, const double*, double*);
+
+}  // namespace pyconv::depthwise

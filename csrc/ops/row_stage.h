@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Image rows in a padded copy, for the kernels that slide a window over them.
+//
+//   stage[row][phase][column]     columns `stride_w` apart lie side by side, one phase after the
+//                                 other: neighbouring pixels read neighbouring values, and a tap is
+//                                 an offset, whatever the strides, the pads and the dilation are
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/registry.h"
+#include "ops/tap_gemm.h"
+
+namespace pyconv {
+
+// Of the taps along one axis: where the first one in the image lies, and how many values from there to
+// the last one.
+struct TapReach {
+    index_t first, extent;
+
+    explicit TapReach(const TapAxis& axis)
+        : first(axis.first + std::min<index_t>(axis.step * (axis.count - 1), 0)),
+          extent(std::abs(axis.step) * (axis.count - 1) + 1) {}
+    void include(const TapReach& other) {
+        const index_t end = std::max(first + extent, other.first + other.extent);
+        first = std::min(first, other.first);
+        extent = end - first;
+    }
+};
+
+struct RowStage {
+    TapReach h, w;
+    index_t stride_h, stride_w;
+    index_t phase;  // values of each phase
+
+    // For rows of `cols` pixels.
+    RowStage(TapReach reach_h, TapReach reach_w, index_t step_h, index_t step_w, index_t cols)
+        : h(reach_h),
+          w(reach_w),
+          stride_h(step_h),
+          stride_w(step_w),
+          phase(ceil_div((cols - 1) * step_w + reach_w.extent, step_w)) {}
+
+    index_t row() const { return stride_w * phase; }
+    // Rows staged for `count` rows of pixels.
+    index_t rows(index_t count) const { return (count - 1) * stride_h + h.extent; }
+    // Where the first pixel reads for a tap at (tap_h, tap_w).
+    index_t offset(index_t tap_h, index_t tap_w) const {
+        const index_t column = tap_w - w.first;
+        return (tap_h - h.first) * row() + column % stride_w * phase + column / stride_w;
+    }
+    // Copies what `count` rows of pixels need, from pixel (ph, pw) on. Up to a vector behind the copy is
+    // overwritten.
+    template <typename T>
+    void fill(const Kernels<T>& kernel, const T* plane, index_t H, index_t W, index_t ph,
+              index_t pw, index_t count, T* to) const {
+        kernel.stage_rows({.H = H,
+                           .W = W,
+                           .first_w = pw * stride_w + w.first,
+                           .phases = stride_w,
+                           .phase = phase},
+                          ph * stride_h + h.first, rows(count), plane, to);
+    }
+};
+
+}  // namespace pyconv
