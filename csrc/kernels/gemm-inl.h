@@ -211,19 +211,30 @@ void scatter_add(index_t rows, const T* tile, const index_t* offset, T* sums) {
     }
 }
 
-// out[i * ways + q] = in[q * in_step + i] for i < count, q < ways.
+// out[r * out_row + i * ways + q] = in[r * in_row + q * in_step + i] for r < rows, i < count, q < ways.
 template <typename T>
-void interleave(index_t count, index_t ways, const T* in, index_t in_step, T* out) {
+void interleave(index_t rows, index_t count, index_t ways, const T* in, index_t in_row,
+                index_t in_step, T* out, index_t out_row) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
-    index_t i = 0;
-    for (; ways == 2 && i + L <= count; i += L) {
-        const V a = V::load(in + i), b = V::load(in + in_step + i);
-        interleaved_low(a, b).store(out + 2 * i);
-        interleaved_high(a, b).store(out + 2 * i + L);
+    for (index_t r = 0; r < rows; ++r, in += in_row, out += out_row) {
+        index_t i = 0;
+        for (; ways == 2 && i + L <= count; i += L) {
+            const V a = V::load(in + i), b = V::load(in + in_step + i);
+            interleaved_low(a, b).store(out + 2 * i);
+            interleaved_high(a, b).store(out + 2 * i + L);
+        }
+        const index_t rest = 2 * (count - i);
+        if (ways == 2 && rest > 0) {
+            const V a = V::load_part(in + i, count - i),
+                    b = V::load_part(in + in_step + i, count - i);
+            interleaved_low(a, b).store_part(out + 2 * i, rest < L ? rest : L);
+            if (rest > L) interleaved_high(a, b).store_part(out + 2 * i + L, rest - L);
+            i = count;
+        }
+        for (; i < count; ++i)
+            for (index_t q = 0; q < ways; ++q) out[i * ways + q] = in[q * in_step + i];
     }
-    for (; i < count; ++i)
-        for (index_t q = 0; q < ways; ++q) out[i * ways + q] = in[q * in_step + i];
 }
 
 // The ceiling of the loop above: its multiply-adds without its loads, in as many accumulators.

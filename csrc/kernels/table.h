@@ -68,10 +68,12 @@ struct WinogradWalk {
 
 // How image rows are copied before a window slides over them: see stage_rows.
 struct StagedRows {
-    index_t H, W;     // of the plane
-    index_t first_w;  // column of the plane that comes first; may be negative
-    index_t phases;   // columns so far apart lie side by side, one phase after the other
-    index_t phase;    // values in each
+    index_t planes, H, W;      // contiguous
+    index_t first_h, first_w;  // row and column that come first; may be negative
+    index_t rows;              // of the copy
+    index_t phases;            // columns so far apart lie side by side, one phase after the other
+    index_t phase;             // values in each
+    index_t slab;              // values between the copies of two planes
 };
 
 // `rows` x `cols` pixels, of which each reads some columns of taps: tap_rows values, tap_row apart, from
@@ -83,12 +85,15 @@ struct WindowWalk {
     index_t rows, cols;
     index_t in_row;
     index_t out_row, out_filter;
+    // Some groups, each with weights of its own, and the steps between them.
+    index_t groups, in_group, weights_group, bias_group, out_group;
 };
 
-// The same pixels of several images, and the lanes of sums for each filter and tap.
+// The same pixels of several images, and a vector of sums for each filter and tap.
 struct WindowGradientWalk {
-    index_t taps;
+    index_t columns;
     const index_t* offset;
+    index_t tap_rows, tap_row;
     index_t images, rows, cols;
     index_t in_image, in_row;
     index_t out_image, out_row, out_filter;
@@ -108,7 +113,8 @@ struct PixelRun {
     X(merge_tile, void, index_t mr, index_t nr, const T* tile, index_t tile_row, T* c,             \
       index_t ldc, index_t c_step, const Epilogue<T>& e)                                           \
     X(scatter_add, void, index_t rows, const T* tile, const index_t* offset, T* sums)              \
-    X(interleave, void, index_t count, index_t ways, const T* in, index_t in_step, T* out)         \
+    X(interleave, void, index_t rows, index_t count, index_t ways, const T* in, index_t in_row,    \
+      index_t in_step, T* out, index_t out_row)                                                    \
     X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
       index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \
     X(add_scaled_rows, void, index_t M, index_t K, index_t cols, const T* a, index_t a_row,        \
@@ -122,9 +128,9 @@ struct PixelRun {
     X(transpose, void, index_t rows, index_t cols, const T* in, index_t in_step, T* out,           \
       index_t out_step)                                                                            \
     X(winograd, void, const WinogradWalk& w, const T* in, T* out, const Epilogue<T>& e)            \
-    X(stage_rows, void, const StagedRows& s, index_t h, index_t rows, const T* plane, T* to)       \
-    X(window, void, index_t filters, const WindowWalk& w, const T* in, const T* weights, T* out,   \
-      const Epilogue<T>& e)                                                                        \
+    X(stage_rows, void, const StagedRows& s, const T* planes, T* to)                               \
+    X(window, void, index_t filters, const WindowWalk& w, const T* in, const T* weights,           \
+      const T* residual, T* out, const Epilogue<T>& e)                                             \
     X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \
       const T* in, T* sums)                                                                        \
     X(max_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,       \

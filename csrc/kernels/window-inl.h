@@ -19,65 +19,71 @@ void fill_zero(T* to, index_t count) {
     for (; i < count; ++i) to[i] = 0;
 }
 
-// Rows h .. h + rows of a plane, each as s.phases times s.phase values: column s.first_w + i * s.phases + p is
-// value i of phase p, 0 where the plane has no such row or column. Up to a vector beyond the end is
-// overwritten.
+// s.rows rows of each plane, from s.first_h on, each as s.phases times s.phase values: column s.first_w +
+// i * s.phases + p is value i of phase p, 0 where the plane has no such row or column. Up to a vector beyond
+// the end is overwritten.
 template <typename T>
-void stage_rows(const StagedRows& s, index_t h, index_t rows, const T* plane, T* to) {
+void stage_rows(const StagedRows& s, const T* planes, T* to) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     const index_t row = s.phases * s.phase;
-    // Columns left .. right of the copy lie in the image.
-    const index_t before = s.first_w < 0 ? -s.first_w : 0, after = s.W - s.first_w;
-    const index_t left = before < row ? before : row;
-    const index_t right = after < left ? left : after < row ? after : row;
+    // Rows above .. below of the copy and columns left .. right lie in the image.
+    const auto clamp = [](index_t x, index_t low, index_t high) {
+        return x < low ? low : x > high ? high : x;
+    };
+    const index_t left = clamp(-s.first_w, 0, row), right = clamp(s.W - s.first_w, left, row);
+    index_t above = clamp(-s.first_h, 0, s.rows), below = clamp(s.H - s.first_h, above, s.rows);
+    if (left == right) above = below = s.rows;
     // Of a row, whole vectors are loaded but for one at either end, if the pads are no wider than that.
     const index_t last = (row - 1) / L * L;
     const bool narrow_pads = left < L && right > last;
     const auto first_lanes = V::lanes_from(left) & V::lanes_before(right),
                last_lanes = V::lanes_before(right - last);
-    for (index_t r = 0; r < rows; ++r, to += row) {
-        if (h + r < 0 || h + r >= s.H || left == right) {
-            fill_zero(to, row);
-            continue;
-        }
-        const T* from = plane + (h + r) * s.W + s.first_w;  // column 0, if there were one
-        if (s.phases == 1 && narrow_pads) {
-            V::load_lanes(from, first_lanes).store(to);
-            if (last == 0) continue;
-            for (index_t i = L; i < last; i += L) V::load(from + i).store(to + i);
-            V::load_lanes(from + last, last_lanes).store(to + last);
-        } else if (s.phases == 1) {
-            fill_zero(to, left);
-            index_t i = left;
-            for (; i + L <= right; i += L) V::load(from + i).store(to + i);
-            if (i < right) V::load_part(from + i, right - i).store(to + i);
-            fill_zero(to + right, row - right);
-        } else if (s.phases == 2) {
-            // One phase after the other: the last vector of the first reaches into the second.
-            const auto phase = [&](T* out, auto lanes_of) {
-                for (index_t i = 0; i < s.phase; i += L) {
-                    const auto load = [&](index_t at) {
-                        if (at >= left && at + L <= right) return V::load(from + at);
-                        return V::load_lanes(
-                            from + at, V::lanes_from(left - at) & V::lanes_before(right - at));
-                    };
-                    lanes_of(load(2 * i), load(2 * i + L)).store(out + i);
-                }
-            };
-            phase(to, even_lanes_of<T>);
-            phase(to + s.phase, odd_lanes_of<T>);
-        } else {
-            fill_zero(to, row);
-            index_t p = left % s.phases, i = left / s.phases;
-            for (index_t w = left; w < right; ++w) {
-                to[p * s.phase + i] = from[w];
-                if (++p == s.phases) {
-                    p = 0;
-                    ++i;
+    const index_t phases = s.phases, phase = s.phase, W = s.W;
+    for (index_t plane = 0; plane < s.planes; ++plane, planes += s.H * W, to += s.slab) {
+        fill_zero(to, above * row);
+        T* out = to + above * row;
+        const T* from =
+            planes + (s.first_h + above) * W + s.first_w;  // column 0, if there were one
+        for (index_t r = above; r < below; ++r, out += row, from += W) {
+            if (phases == 1 && narrow_pads) {
+                V::load_lanes(from, first_lanes).store(out);
+                if (last == 0) continue;
+                for (index_t i = L; i < last; i += L) V::load(from + i).store(out + i);
+                V::load_lanes(from + last, last_lanes).store(out + last);
+            } else if (phases == 1) {
+                fill_zero(out, left);
+                index_t i = left;
+                for (; i + L <= right; i += L) V::load(from + i).store(out + i);
+                if (i < right) V::load_part(from + i, right - i).store(out + i);
+                fill_zero(out + right, row - right);
+            } else if (phases == 2) {
+                // One phase after the other: the last vector of the first reaches into the second.
+                const auto deinterleave = [&](T* values, auto lanes_of) {
+                    for (index_t i = 0; i < phase; i += L) {
+                        const auto load = [&](index_t at) {
+                            if (at >= left && at + L <= right) return V::load(from + at);
+                            return V::load_lanes(
+                                from + at, V::lanes_from(left - at) & V::lanes_before(right - at));
+                        };
+                        lanes_of(load(2 * i), load(2 * i + L)).store(values + i);
+                    }
+                };
+                deinterleave(out, even_lanes_of<T>);
+                deinterleave(out + phase, odd_lanes_of<T>);
+            } else {
+                fill_zero(out, row);
+                index_t p = left % phases, i = left / phases;
+                for (index_t w = left; w < right; ++w) {
+                    out[p * phase + i] = from[w];
+                    if (++p == phases) {
+                        p = 0;
+                        ++i;
+                    }
                 }
             }
         }
+        fill_zero(out, (s.rows - below) * row);
     }
 }
 
@@ -93,8 +99,8 @@ using AnyTaps = TapColumn<0, 0>;
 // the last at `last`; unless kWhole, it is the only one and has but `last` values.
 template <typename T, int M, int R, int NV, typename Taps, bool kWhole>
 inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, const T* in,
-                                                       const T* weights, T* out, index_t last,
-                                                       const Epilogue<T>& e) {
+                                                       const T* weights, const T* residual, T* out,
+                                                       index_t last, const Epilogue<T>& e) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     const auto column = [last](int v) { return kWhole && v == NV - 1 ? last : v * L; };
@@ -117,9 +123,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
         if constexpr (Taps::tap_rows == 0) {
             // Of the two sides of the products the shorter one stands in registers.
             for (index_t kh = 0; kh < w.tap_rows; ++kh, x += tap_row, weights += M) {
-                const auto load = [&](int r, int v) {
-                    return V::load(x + r * in_row + column(v));
-                };
+                const auto load = [&](int r, int v) { return V::load(x + r * in_row + column(v)); };
                 if constexpr (M <= R * NV) {
                     V factor[M];
                     PYCONV_UNROLL(4)
@@ -170,9 +174,9 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
     }
     if (e.row_bias != nullptr)
         each([&](V& x, int m, index_t) { x = x + V::broadcast(e.row_bias[m]); });
-    if (e.residual != nullptr)
+    if (residual != nullptr)
         each([&](V& x, int, index_t at) {
-            x = x + (kWhole ? V::load(e.residual + at) : V::load_part(e.residual + at, last));
+            x = x + (kWhole ? V::load(residual + at) : V::load_part(residual + at, last));
         });
     if (e.activation == Activation::Relu) each([](V& x, int, index_t) { x = relu_of(x); });
     each([&](V& x, int, index_t at) {
@@ -184,15 +188,20 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
     });
 }
 
+// `values` from `by` on; nullptr stays.
+template <typename T>
+const T* moved(const T* values, index_t by) {
+    return values != nullptr ? values + by : nullptr;
+}
+
 // R rows of pixels, for M filters, in tiles of at most NV vectors.
 template <typename T, int M, int R, int NV, typename Taps>
-void window_rows(const WindowWalk& w, const T* in, const T* weights, T* out, Epilogue<T> e) {
+void window_rows(const WindowWalk& w, const T* in, const T* weights, const T* residual, T* out,
+                 const Epilogue<T>& e) {
     constexpr index_t L = Vec<T>::lanes;
-    const T* residual = e.residual;
     const auto tile = [&](index_t j, auto vectors, auto whole, index_t last) {
-        if (residual != nullptr) e.residual = residual + j;
         window_tile<T, M, R, decltype(vectors)::value, Taps, decltype(whole)::value == 1>(
-            w, in + j, weights, out + j, last, e);
+            w, in + j, weights, moved(residual, j), out + j, last, e);
     };
     if (w.cols < L) return tile(0, Constant<1>(), Constant<0>(), w.cols);
     index_t j = 0;
@@ -209,113 +218,208 @@ void window_rows(const WindowWalk& w, const T* in, const T* weights, T* out, Epi
     }
 }
 
-// All rows, R at once; of the last ones some are computed twice, if there are no fewer than R.
+// All rows of all groups, R at once; of the last ones some are computed twice, if there are no fewer than R.
 template <typename T, int M, int R, int NV, typename Taps>
-void window_sums(const WindowWalk& w, const T* in, const T* weights, T* out, Epilogue<T> e) {
-    const T* residual = e.residual;
-    const auto rows = [&](index_t r, auto run) {
-        if (residual != nullptr) e.residual = residual + r * w.out_row;
-        run(w, in + r * w.in_row, weights, out + r * w.out_row, e);
-    };
-    if (w.rows < R) {
-        for (index_t r = 0; r < w.rows; ++r) rows(r, window_rows<T, M, 1, 4 / M, AnyTaps>);
-    } else {
-        for (index_t r = 0; r < w.rows; r += R)
-            rows(r + R <= w.rows ? r : w.rows - R, window_rows<T, M, R, NV, Taps>);
+void window_sums(const WindowWalk& w, const T* in, const T* weights, const T* residual, T* out,
+                 const Epilogue<T>& whole) {
+    Epilogue<T> e = whole;
+    for (index_t group = 0; group < w.groups; ++group) {
+        const auto rows = [&](index_t r, auto run) {
+            const index_t at = r * w.out_row;
+            run(w, in + r * w.in_row, weights, moved(residual, at), out + at, e);
+        };
+        if (w.rows < R) {
+            for (index_t r = 0; r < w.rows; ++r) rows(r, window_rows<T, M, 1, 4 / M, AnyTaps>);
+        } else {
+            for (index_t r = 0; r < w.rows; r += R)
+                rows(r + R <= w.rows ? r : w.rows - R, window_rows<T, M, R, NV, Taps>);
+        }
+        in += w.in_group;
+        weights += w.weights_group;
+        out += w.out_group;
+        residual = moved(residual, w.out_group);
+        e.row_bias = moved(e.row_bias, w.bias_group);
     }
 }
 
 // out[m, r, j] = epilogue(sum over columns c of taps and rows k of
 //     weights[(c * tap_rows + k) * M + m] * in[r * in_row + j + offset[c] + k * tap_row])
-// for M filters (1, 2 or 4), r < rows, j < cols; the epilogue's row_bias is of the filters, its residual laid
-// out as `out`.
+// for M filters (1, 2 or 4) of each group, r < rows, j < cols. Of the epilogue, row_bias (of the filters) and activation;
+// `residual` is laid out as `out`, or nullptr.
 template <typename T>
-void window(index_t filters, const WindowWalk& w, const T* in, const T* weights, T* out,
-            const Epilogue<T>& e) {
-    if (filters == 4) return window_sums<T, 4, 3, 1, AnyTaps>(w, in, weights, out, e);
-    if (filters == 2) return window_sums<T, 2, 3, 2, AnyTaps>(w, in, weights, out, e);
-    const index_t stride = w.tap_rows > 1 ? w.in_row / w.tap_row : 0;
-    if (w.tap_rows > 1 && w.in_row % w.tap_row == 0 && stride <= 2) {
-        if (w.tap_rows == 2 && stride == 1)
-            return window_sums<T, 1, 4, 2, TapColumn<2, 1>>(w, in, weights, out, e);
-        if (w.tap_rows == 3 && stride == 1)
-            return window_sums<T, 1, 4, 2, TapColumn<3, 1>>(w, in, weights, out, e);
-        if (w.tap_rows == 3 && stride == 2)
-            return window_sums<T, 1, 4, 2, TapColumn<3, 2>>(w, in, weights, out, e);
-        if (w.tap_rows == 5 && stride == 1)
-            return window_sums<T, 1, 4, 2, TapColumn<5, 1>>(w, in, weights, out, e);
-        if (w.tap_rows == 5 && stride == 2)
-            return window_sums<T, 1, 4, 2, TapColumn<5, 2>>(w, in, weights, out, e);
-        if (w.tap_rows == 7 && stride == 1)
-            return window_sums<T, 1, 4, 2, TapColumn<7, 1>>(w, in, weights, out, e);
+void window(index_t filters, const WindowWalk& w, const T* in, const T* weights, const T* residual,
+            T* out, const Epilogue<T>& e) {
+    const auto run = [&](auto sums) { sums(w, in, weights, residual, out, e); };
+    if (filters == 4) return run(window_sums<T, 4, 3, 1, AnyTaps>);
+    if (filters == 2) return run(window_sums<T, 2, 3, 2, AnyTaps>);
+    const index_t stride = w.tap_rows > 1 && w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
+    switch (w.tap_rows < 10 ? stride * 10 + w.tap_rows : 0) {
+        case 12:
+            return run(window_sums<T, 1, 4, 2, TapColumn<2, 1>>);
+        case 13:
+            return run(window_sums<T, 1, 4, 2, TapColumn<3, 1>>);
+        case 15:
+            return run(window_sums<T, 1, 4, 2, TapColumn<5, 1>>);
+        case 17:
+            return run(window_sums<T, 1, 4, 2, TapColumn<7, 1>>);
+        case 23:
+            return run(window_sums<T, 1, 4, 2, TapColumn<3, 2>>);
+        case 25:
+            return run(window_sums<T, 1, 4, 2, TapColumn<5, 2>>);
+        default:
+            return run(window_sums<T, 1, 4, 2, AnyTaps>);
     }
-    window_sums<T, 1, 4, 2, AnyTaps>(w, in, weights, out, e);
 }
 
-// Lane by lane, sums[m, t] += sum over images i, rows r and columns j of
-//     grad_output[i, m, r, j] * in[i * in_image + r * in_row + j + offset[t]]
-// for M filters and the taps t < kTaps.
-template <typename T, int M, int kTaps>
-void window_gradient_block(const WindowGradientWalk& w, const index_t* offset, const T* grad_output,
-                           const T* in, T* sums) {
+// Lane by lane, for M filters, kColumns columns c of taps and the rows k of taps of each,
+//
+//   sums[m, c, k] += sum over images i, rows r and columns j of
+//       grad_output[i, m, r, j] * in[i * in_image + r * in_row + j + offset[c] + k * tap_row]
+//
+// For kTaps (TapColumn) R rows of grad_output stand in registers and every row of the image is loaded once
+// for all of them.
+template <typename T, int R, int kColumns, typename Taps>
+inline __attribute__((always_inline)) void window_gradient_rows(
+    const WindowGradientWalk& w, const T* g, const T* in, const index_t* offset,
+    Vec<T> (&acc)[kColumns][Taps::tap_rows]) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
-    V acc[M][kTaps];
-    for (int m = 0; m < M; ++m)
-        for (int t = 0; t < kTaps; ++t) acc[m][t] = V::load(sums + m * w.sums_filter + t * L);
+    constexpr int K = Taps::tap_rows, S = Taps::stride;
+    const index_t tap_row = w.tap_row, out_row = w.out_row;
+    const auto step = [&](index_t j, auto load) {
+        V gv[R];
+        PYCONV_UNROLL(4)
+        for (int r = 0; r < R; ++r) gv[r] = load(g + r * out_row + j);
+        PYCONV_UNROLL(4)
+        for (int c = 0; c < kColumns; ++c) {
+            const T* x = in + offset[c] + j;
+            // Kept from computing all pointers beforehand, of which there are too many.
+            asm("" : "+r"(x));
+            PYCONV_UNROLL(16)
+            for (int i = 0; i < S * (R - 1) + K; ++i, x += tap_row) {
+                const V pixels = load(x);
+                PYCONV_UNROLL(4)
+                for (int r = 0; r < R; ++r)
+                    if (i >= S * r && i < S * r + K)
+                        acc[c][i - S * r] = fma(gv[r], pixels, acc[c][i - S * r]);
+            }
+        }
+    };
+    const index_t rest = w.cols % L;
+    index_t j = 0;
+    for (; j + L <= w.cols; j += L) step(j, [](const T* p) { return V::load(p); });
+    // Both sides masked: what lies beyond the row may be NaN.
+    if (rest > 0) {
+        const auto lanes = V::lanes_before(rest);
+        step(j, [lanes](const T* p) { return V::load_lanes(p, lanes); });
+    }
+}
+
+template <typename T, int kColumns, typename Taps>
+void window_gradient_columns(const WindowGradientWalk& w, const index_t* offset,
+                             const T* grad_output, const T* in, T* sums) {
+    using V = Vec<T>;
+    constexpr int K = Taps::tap_rows, R = 4;
+    V acc[kColumns][K];
+    const auto each = [&](auto&& step) {
+        PYCONV_UNROLL(4)
+        for (int c = 0; c < kColumns; ++c) {
+            PYCONV_UNROLL(8)
+            for (int k = 0; k < K; ++k) step(acc[c][k], sums + (c * K + k) * V::lanes);
+        }
+    };
+    each([](V& x, const T* p) { x = V::load(p); });
+    for (index_t i = 0; i < w.images; ++i) {
+        const T* g = grad_output + i * w.out_image;
+        const T* x = in + i * w.in_image;
+        index_t r = 0;
+        for (; r + R <= w.rows; r += R, g += R * w.out_row, x += R * w.in_row)
+            window_gradient_rows<T, R, kColumns, Taps>(w, g, x, offset, acc);
+        for (; r < w.rows; ++r, g += w.out_row, x += w.in_row)
+            window_gradient_rows<T, 1, kColumns, Taps>(w, g, x, offset, acc);
+    }
+    each([](V& x, T* p) { x.store(p); });
+}
+
+// For M filters and kTaps single taps, tap after tap in the order of the columns, from tap `first` on.
+template <typename T, int M, int kTaps>
+void window_gradient_taps(const WindowGradientWalk& w, index_t first, const T* grad_output,
+                          const T* in, T* sums) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
     const index_t rest = w.cols % L;
     const auto lanes = V::lanes_before(rest);
+    const T* tap[kTaps];
+    for (index_t t = 0; t < kTaps; ++t)
+        tap[t] = in + w.offset[(first + t) / w.tap_rows] + (first + t) % w.tap_rows * w.tap_row;
+    sums += first * L;
+    V acc[M][kTaps];
+    PYCONV_UNROLL(4)
+    for (int m = 0; m < M; ++m) PYCONV_UNROLL(4)
+    for (int t = 0; t < kTaps; ++t) acc[m][t] = V::load(sums + m * w.sums_filter + t * L);
     for (index_t i = 0; i < w.images; ++i) {
         for (index_t r = 0; r < w.rows; ++r) {
             const T* g = grad_output + i * w.out_image + r * w.out_row;
-            const T* row = in + i * w.in_image + r * w.in_row;
-            const T* x[kTaps];
-            PYCONV_UNROLL(9)
-            for (int t = 0; t < kTaps; ++t) x[t] = row + offset[t];
+            const index_t at = i * w.in_image + r * w.in_row;
             const auto step = [&](index_t j, auto load) {
                 V gv[M];
+                PYCONV_UNROLL(4)
                 for (int m = 0; m < M; ++m) gv[m] = load(g + m * w.out_filter + j);
-                PYCONV_UNROLL(9)
+                PYCONV_UNROLL(4)
                 for (int t = 0; t < kTaps; ++t) {
-                    const V pixels = load(x[t] + j);
+                    const V pixels = load(tap[t] + at + j);
+                    PYCONV_UNROLL(4)
                     for (int m = 0; m < M; ++m) acc[m][t] = fma(gv[m], pixels, acc[m][t]);
                 }
             };
             index_t j = 0;
             for (; j + L <= w.cols; j += L) step(j, [](const T* p) { return V::load(p); });
-            // Both sides masked: what lies beyond the row may be NaN.
             if (rest > 0) step(j, [lanes](const T* p) { return V::load_lanes(p, lanes); });
         }
     }
-    for (int m = 0; m < M; ++m)
-        for (int t = 0; t < kTaps; ++t) acc[m][t].store(sums + m * w.sums_filter + t * L);
+    PYCONV_UNROLL(4)
+    for (int m = 0; m < M; ++m) PYCONV_UNROLL(4)
+    for (int t = 0; t < kTaps; ++t) acc[m][t].store(sums + m * w.sums_filter + t * L);
 }
 
-// The same for any number of taps and 1, 2 or 4 filters. Registers: filters times taps.
+// The same for any number of columns and 1, 2 or 4 filters.
 template <typename T>
 void window_gradient(index_t filters, const WindowGradientWalk& w, const T* grad_output,
                      const T* in, T* sums) {
-    const index_t* offset = w.offset;
-    index_t left = w.taps;
-    const auto take = [&](auto m, auto taps) {
-        constexpr int kTaps = decltype(taps)::value;
-        for (; left >= kTaps; left -= kTaps, offset += kTaps, sums += kTaps * Vec<T>::lanes)
-            window_gradient_block<T, decltype(m)::value, kTaps>(w, offset, grad_output, in, sums);
+    const index_t L = Vec<T>::lanes;
+    const index_t stride = w.tap_rows > 1 && w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
+    index_t column = 0;
+    const auto columns = [&](auto count, auto taps) {
+        constexpr int kColumns = decltype(count)::value;
+        using Taps = decltype(taps);
+        for (; column + kColumns <= w.columns; column += kColumns)
+            window_gradient_columns<T, kColumns, Taps>(w, w.offset + column, grad_output, in,
+                                                       sums + column * Taps::tap_rows * L);
+    };
+    // As many columns as give some nine sums, which hide the latency of the additions.
+    if (filters == 1 && w.tap_rows == 3 && stride == 1) columns(Constant<3>(), TapColumn<3, 1>());
+    if (filters == 1 && w.tap_rows == 3 && stride == 2) columns(Constant<3>(), TapColumn<3, 2>());
+    if (filters == 1 && w.tap_rows == 5 && stride == 1) {
+        columns(Constant<2>(), TapColumn<5, 1>());
+        columns(Constant<1>(), TapColumn<5, 1>());
+    }
+    if (filters == 1 && w.tap_rows == 7 && stride == 1) columns(Constant<1>(), TapColumn<7, 1>());
+
+    index_t tap = column * w.tap_rows;
+    const auto taps = [&](auto m, auto count) {
+        constexpr int kTaps = decltype(count)::value;
+        for (; tap + kTaps <= w.columns * w.tap_rows; tap += kTaps)
+            window_gradient_taps<T, decltype(m)::value, kTaps>(w, tap, grad_output, in, sums);
     };
     if (filters == 1) {
-        // Rows of a kernel of 5 or 7 columns at once, or all of 3 x 3.
-        if (left % 7 == 0) take(Constant<1>(), Constant<7>());
-        if (left % 5 == 0) take(Constant<1>(), Constant<5>());
-        take(Constant<1>(), Constant<9>());
-        take(Constant<1>(), Constant<3>());
-        take(Constant<1>(), Constant<1>());
+        taps(Constant<1>(), Constant<8>());
+        taps(Constant<1>(), Constant<1>());
     } else if (filters == 2) {
-        take(Constant<2>(), Constant<5>());
-        take(Constant<2>(), Constant<3>());
-        take(Constant<2>(), Constant<1>());
+        taps(Constant<2>(), Constant<5>());
+        taps(Constant<2>(), Constant<1>());
     } else {
-        take(Constant<4>(), Constant<3>());
-        take(Constant<4>(), Constant<1>());
+        taps(Constant<4>(), Constant<3>());
+        taps(Constant<4>(), Constant<1>());
     }
 }
 

@@ -111,7 +111,7 @@ class Scatter {
             for (index_t i = 0; i < rows; ++i) {
                 const T* from = sums + (c * sums_rows(band) + reach_h + i) * row_step();
                 if (s.stride_w > 1) {
-                    kernel.interleave(width, s.stride_w, from, width, line.data());
+                    kernel.interleave(1, width, s.stride_w, from, 0, width, line.data(), 0);
                     from = line.data();
                 }
                 T* to = grad_input_ + ((n * s.C + channel) * s.H + h + i) * s.W;

@@ -54,15 +54,15 @@ class WeightGradient {
         const bool whole = rows_ == s.OH && cols_ == s.OW;
         images_ = whole ? even_block(s.N, std::max<index_t>(budget / (C * slab_), 1), 1) : 1;
         for (index_t c = 0; c < C; ++c)
-            for (index_t kh = 0; kh < s.KH; ++kh)
-                for (index_t kw = 0; kw < s.KW; ++kw)
-                    offset_.push_back(c * slab_ + stage_.offset(kh * s.dilation_h - s.pad_top,
-                                                                kw * s.dilation_w - s.pad_left));
+            for (index_t kw = 0; kw < s.KW; ++kw)
+                offset_.push_back(c * slab_ +
+                                  stage_.offset(-s.pad_top, kw * s.dilation_w - s.pad_left));
     }
 
     void run() const {
         const index_t filters = s.G >= kTasks ? M : std::min(M, kFilters);
-        const index_t parts = ceil_div(M, filters), groups = even_block(s.G, ceil_div(s.G, 2 * kTasks), 1);
+        const index_t parts = ceil_div(M, filters),
+                      groups = even_block(s.G, ceil_div(s.G, 2 * kTasks), 1);
         parallel_for(ceil_div(s.G, groups) * parts, arithmetic_nanoseconds(s.multiply_adds()),
                      [&](index_t task) {
                          const index_t m = task % parts * filters, g = task / parts * groups;
@@ -100,7 +100,12 @@ class WeightGradient {
             }
             add_up(lanes.data(), totals);
             T* to = grad_weight_ + (group * M + m) * steps_;
-            for (index_t i = 0; i < totals.size(); ++i) to[i] = static_cast<T>(totals.data()[i]);
+            // Summed are columns of taps, wanted rows.
+            const double* from = totals.data();
+            for (index_t i = 0; i < filters * C; ++i, to += s.taps())
+                for (index_t kw = 0; kw < s.KW; ++kw)
+                    for (index_t kh = 0; kh < s.KH; ++kh)
+                        to[kh * s.KW + kw] = static_cast<T>(*from++);
         }
     }
 
@@ -113,25 +118,33 @@ class WeightGradient {
                    T* lanes) const {
         const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
         for (index_t i = 0; i < b.images; ++i)
-            for (index_t c = 0; c < C; ++c)
-                stage_.fill(kernel, input_ + ((b.n + i) * s.C + group * C + c) * plane, s.H, s.W,
-                            b.oh, b.ow, b.rows, stage + (i * C + c) * slab_);
-        const T* g =
-            grad_output_ + (b.n * s.OC + group * M + m) * outputs + b.oh * s.OW + b.ow;
-        const WindowGradientWalk walk{.taps = steps_,
-                                      .offset = offset_.data(),
-                                      .images = b.images,
-                                      .rows = b.rows,
-                                      .cols = b.cols,
-                                      .in_image = C * slab_,
-                                      .in_row = s.stride_h * stage_.row(),
-                                      .out_image = s.OC * outputs,
-                                      .out_row = s.OW,
-                                      .out_filter = outputs,
-                                      .sums_filter = steps_ * L};
-        for (index_t i = 0, count = 0; i < filters; i += count) {
-            count = filters_at_once(filters - i);
-            kernel.window_gradient(count, walk, g + i * outputs, stage, lanes + i * steps_ * L);
+            stage_.fill(kernel, C, s.H, s.W, b.oh, b.ow, b.rows, slab_,
+                        input_ + ((b.n + i) * s.C + group * C) * plane, stage + i * C * slab_);
+        const T* g = grad_output_ + (b.n * s.OC + group * M + m) * outputs + b.oh * s.OW + b.ow;
+        WindowGradientWalk walk{.columns = C * s.KW,
+                                .offset = offset_.data(),
+                                .tap_rows = s.KH,
+                                .tap_row = s.dilation_h * stage_.row(),
+                                .images = b.images,
+                                .rows = b.rows,
+                                .cols = b.cols,
+                                .in_image = C * slab_,
+                                .in_row = s.stride_h * stage_.row(),
+                                .out_image = s.OC * outputs,
+                                .out_row = s.OW,
+                                .out_filter = outputs,
+                                .sums_filter = steps_ * L};
+        // With a dilation every so many rows are taken together: neighbours among them share what they read.
+        const index_t apart = s.stride_h == 1 && s.KH > 1 ? std::min(s.dilation_h, b.rows) : 1;
+        walk.in_row *= apart;
+        walk.out_row *= apart;
+        for (index_t r = 0; r < apart; ++r) {
+            walk.rows = ceil_div(b.rows - r, apart);
+            for (index_t i = 0, count = 0; i < filters; i += count) {
+                count = filters_at_once(filters - i);
+                kernel.window_gradient(count, walk, g + i * outputs + r * s.OW,
+                                       stage + r * stage_.row(), lanes + i * steps_ * L);
+            }
         }
     }
 

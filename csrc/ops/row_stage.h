@@ -50,17 +50,21 @@ struct RowStage {
         const index_t column = tap_w - w.first;
         return (tap_h - h.first) * row() + column % stride_w * phase + column / stride_w;
     }
-    // Copies what `count` rows of pixels need, from pixel (ph, pw) on. Up to a vector behind the copy is
-    // overwritten.
+    // Copies what `count` rows of pixels need, from pixel (ph, pw) on, of some contiguous planes, `slab` values
+    // each. Up to a vector behind the copy is overwritten.
     template <typename T>
-    void fill(const Kernels<T>& kernel, const T* plane, index_t H, index_t W, index_t ph,
-              index_t pw, index_t count, T* to) const {
-        kernel.stage_rows({.H = H,
+    void fill(const Kernels<T>& kernel, index_t count_planes, index_t H, index_t W, index_t ph,
+              index_t pw, index_t count, index_t slab, const T* planes, T* to) const {
+        kernel.stage_rows({.planes = count_planes,
+                           .H = H,
                            .W = W,
+                           .first_h = ph * stride_h + h.first,
                            .first_w = pw * stride_w + w.first,
+                           .rows = rows(count),
                            .phases = stride_w,
-                           .phase = phase},
-                          ph * stride_h + h.first, rows(count), plane, to);
+                           .phase = phase,
+                           .slab = slab},
+                          planes, to);
     }
 };
 

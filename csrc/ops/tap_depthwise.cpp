@@ -52,13 +52,9 @@ template <typename T>
 class Depthwise {
   public:
     Depthwise(const Kernels<T>& table, const TapGemm<T>& gemm)
-        : kernel(table),
-          g(gemm),
-          cols_(even_block(g.PW, kColumns, 1)),
-          stage_(stage_of(g, cols_)) {
+        : kernel(table), g(gemm), cols_(even_block(g.PW, kColumns, 1)), stage_(stage_of(g, cols_)) {
         const index_t budget = kStageBytes / index_t{sizeof(T)};
-        const index_t fitting =
-            (budget / (g.C * stage_.row()) - stage_.h.extent) / g.stride_h + 1;
+        const index_t fitting = (budget / (g.C * stage_.row()) - stage_.h.extent) / g.stride_h + 1;
         rows_ = even_block(g.PH, std::max(fitting, kMinRows), 1);
         slab_ = stage_.rows(rows_) * stage_.row();
         weights_ = g.M * g.C * g.taps();
@@ -72,6 +68,11 @@ class Depthwise {
         // Images share the weights that a task gathered, where there are tasks enough without them.
         images_ = ceil_div(g.G, groups_) >= kTasks ? g.N : 1;
         const index_t tasks = ceil_div(g.G, groups_) * ceil_div(g.N, images_);
+        // Whole planes of several groups are staged and summed together.
+        const bool whole = rows_ == g.PH && cols_ == g.PW;
+        batch_ = whole ? std::clamp<index_t>(budget / (g.C * slab_), 1, groups_) : 1;
+        find_offsets();
+        find_weights();
         bands_ = tasks >= kTasks ? 1 : std::min(ceil_div(kTasks, tasks), ceil_div(g.PH, rows_));
     }
 
@@ -90,41 +91,45 @@ class Depthwise {
     void run_task(index_t group, index_t n, index_t band) const {
         const index_t groups = std::min(groups_, g.G - group), images = std::min(images_, g.N - n);
         const index_t L = kernel.NR;  // at least a vector
-        const AlignedBuffer<T> stage(g.C * slab_ + 2 * L);
-        std::fill_n(stage.data() + g.C * slab_, 2 * L, T(0));
+        const index_t staged = batch_ * g.C * slab_;
+        const AlignedBuffer<T> stage(staged + 2 * L);
+        std::fill_n(stage.data() + staged, 2 * L, T(0));
         const AlignedBuffer<T> weights(groups * weights_);
-        const AlignedBuffer<T> ways(g.ways() > 1 ? g.ways() * 4 * rows_ * cols_ : 0);
-        std::vector<index_t> offset;
-        find_offsets(offset);
-        for (index_t i = 0; i < groups; ++i) gather(group + i, weights.data() + i * weights_);
+        const AlignedBuffer<T> ways(g.ways() > 1 ? g.ways() * 4 * batch_ * rows_ * cols_ : 0);
+        // All sums share their weights: they differ in the elements that they take.
+        const TapWeights<T>& w = g.sums.front().weights;
+        for (index_t i = 0; i < groups; ++i)
+            for (index_t j = 0; j < weights_; ++j)
+                weights.data()[i * weights_ + j] =
+                    w.data[(group + i) * w.group_step + weight_[static_cast<size_t>(j)]];
 
         const index_t blocks = ceil_div(g.PH, rows_);
         const index_t first = band * blocks / bands_, last = (band + 1) * blocks / bands_;
         for (index_t image = n; image < n + images; ++image)
-            for (index_t i = 0; i < groups; ++i)
+            for (index_t i = 0; i < groups; i += batch_)
                 for (index_t ph = first * rows_; ph < std::min(last * rows_, g.PH); ph += rows_)
                     for (index_t pw = 0; pw < g.PW; pw += cols_)
-                        run_block(image, group + i, ph, pw, weights.data() + i * weights_,
-                                  offset.data(), stage.data(), ways.data());
+                        run_block(image, group + i, std::min(batch_, groups - i), ph, pw,
+                                  weights.data() + i * weights_, stage.data(), ways.data());
     }
 
     // Where each column of taps of each sum, channel by channel, reads for the first pixel.
-    void find_offsets(std::vector<index_t>& offset) const {
+    void find_offsets() {
         for (const TapSum<T>& sum : g.sums) {
             const TapAxis& w = sum.taps.w;
             for (index_t c = 0; c < g.C; ++c)
                 for (index_t j = 0; j < w.count; ++j)
-                    offset.push_back(c * slab_ + stage_.offset(TapReach(sum.taps.h).first,
-                                                               w.first + j * w.step));
+                    offset_.push_back(c * slab_ + stage_.offset(TapReach(sum.taps.h).first,
+                                                                w.first + j * w.step));
         }
     }
 
-    // The weights of a group, [sum][filters at once][channel][column of taps, from the top][filter].
-    void gather(index_t group, T* to) const {
+    // Where the weights of a group lie, in the order in which they are used: [sum][filters at once][channel]
+    // [column of taps, from the top][filter].
+    void find_weights() {
         for (const TapSum<T>& sum : g.sums) {
             const TapWeights<T>& w = sum.weights;
             const TapGrid& taps = sum.taps;
-            const T* from = w.data + group * w.group_step;
             for (index_t m = 0, count = 0; m < g.M; m += count) {
                 count = filters_at_once(g.M - m);
                 for (index_t c = 0; c < g.C; ++c)
@@ -134,19 +139,18 @@ class Depthwise {
                             const index_t element =
                                 w.element[static_cast<size_t>(row * taps.w.count + j)];
                             for (index_t i = 0; i < count; ++i)
-                                *to++ = from[(m + i) * w.m_step + c * w.c_step + element];
+                                weight_.push_back((m + i) * w.m_step + c * w.c_step + element);
                         }
             }
         }
     }
 
-    // rows_ x cols_ pixels, from (ph, pw) on, of all filters of a group.
-    void run_block(index_t n, index_t group, index_t ph, index_t pw, const T* weights,
-                   const index_t* offset, T* stage, T* ways) const {
+    // rows_ x cols_ pixels, from (ph, pw) on, of all filters of some groups.
+    void run_block(index_t n, index_t group, index_t groups, index_t ph, index_t pw,
+                   const T* weights, T* stage, T* ways) const {
         const index_t rows = std::min(rows_, g.PH - ph), cols = std::min(cols_, g.PW - pw);
-        const T* source = g.source + n * g.source_image + group * g.source_group;
-        for (index_t c = 0; c < g.C; ++c)
-            stage_.fill(kernel, source + c * g.plane(), g.H, g.W, ph, pw, rows, stage + c * slab_);
+        stage_.fill(kernel, groups * g.C, g.H, g.W, ph, pw, rows, slab_,
+                    g.source + n * g.source_image + group * g.source_group, stage);
         T* const out = g.output + n * g.output_image + group * g.output_group + ph * g.output_h +
                        pw * g.ways();
         Epilogue<T> epilogue{.activation = g.extras.activation};
@@ -155,61 +159,69 @@ class Depthwise {
             if (g.extras.bias != nullptr) epilogue.row_bias = g.extras.bias + group * g.M + m;
             T* to = out + m * g.output_m;
             WindowWalk walk{.columns = 0,
-                            .offset = offset,
+                            .offset = offset_.data(),
                             .tap_rows = 0,
                             .tap_row = 0,
                             .rows = rows,
                             .cols = cols,
                             .in_row = stage_.stride_h * stage_.row(),
                             .out_row = g.output_h,
-                            .out_filter = g.output_m};
-            if (g.ways() > 1) walk.out_row = cols, walk.out_filter = rows * cols;
+                            .out_filter = g.output_m,
+                            .groups = groups,
+                            .in_group = g.C * slab_,
+                            .weights_group = weights_,
+                            .bias_group = g.M,
+                            .out_group = g.output_group};
+            if (g.ways() > 1) {
+                walk.out_row = cols;
+                walk.out_filter = rows * cols;
+                walk.out_group = count * rows * cols;
+            }
             const T* factors = weights;
             for (index_t q = 0; q < g.ways(); ++q) {
                 const TapGrid& taps = g.sums[static_cast<size_t>(q)].taps;
                 walk.columns = g.C * taps.w.count;
                 walk.tap_rows = taps.h.count;
                 walk.tap_row = std::abs(taps.h.step) * stage_.row();
-                if (g.ways() == 1) epilogue.residual = g.residual(to);
                 slide(count, walk, stage, factors + m * g.C * taps.count(),
-                      g.ways() == 1 ? to : ways + q * count * rows * cols, epilogue);
+                      g.ways() == 1 ? g.residual(to) : nullptr,
+                      g.ways() == 1 ? to : ways + q * groups * walk.out_group, epilogue);
                 walk.offset += walk.columns;
                 factors += g.M * g.C * taps.count();
             }
-            if (g.ways() > 1) interleave(count, rows, cols, pw, ways, to);
+            if (g.ways() > 1) interleave(groups, count, rows, cols, pw, ways, to);
         }
     }
 
     // With a dilation every so many rows are taken together: neighbours among them share what they read.
-    void slide(index_t filters, WindowWalk walk, const T* in, const T* weights, T* out,
-               Epilogue<T> epilogue) const {
+    void slide(index_t filters, const WindowWalk& walk, const T* in, const T* weights,
+               const T* residual, T* out, const Epilogue<T>& epilogue) const {
         const bool dilated = walk.tap_rows > 1 && g.stride_h == 1 && walk.tap_row > walk.in_row;
-        const index_t apart = dilated ? walk.tap_row / walk.in_row : 1;
-        const index_t rows = walk.rows, in_row = walk.in_row, out_row = walk.out_row;
-        const T* residual = epilogue.residual;
-        walk.in_row *= apart;
-        walk.out_row *= apart;
-        for (index_t r = 0; r < std::min(apart, rows); ++r) {
-            walk.rows = ceil_div(rows - r, apart);
-            if (residual != nullptr) epilogue.residual = residual + r * out_row;
-            kernel.window(filters, walk, in + r * in_row, weights, out + r * out_row, epilogue);
+        if (!dilated) return kernel.window(filters, walk, in, weights, residual, out, epilogue);
+        const index_t apart = walk.tap_row / walk.in_row;
+        WindowWalk part = walk;
+        part.in_row *= apart;
+        part.out_row *= apart;
+        for (index_t r = 0; r < std::min(apart, walk.rows); ++r) {
+            part.rows = ceil_div(walk.rows - r, apart);
+            const index_t at = r * walk.out_row;
+            kernel.window(filters, part, in + r * walk.in_row, weights,
+                          residual != nullptr ? residual + at : nullptr, out + at, epilogue);
         }
     }
 
-    // ways[q][m][row][i] becomes pixel i * ways + q of its row.
-    void interleave(index_t filters, index_t rows, index_t cols, index_t pw, const T* ways,
-                    T* out) const {
-        const index_t step = filters * rows * cols;
+    // ways[q][group][m][row][i] becomes pixel i * ways + q of its row.
+    void interleave(index_t groups, index_t filters, index_t rows, index_t cols, index_t pw,
+                    const T* ways, T* out) const {
+        const index_t step = groups * filters * rows * cols;
         const index_t width = std::min(cols * g.ways(), g.output_width - pw * g.ways());
         const index_t whole = width / g.ways();
-        for (index_t m = 0; m < filters; ++m) {
-            for (index_t r = 0; r < rows; ++r) {
-                const T* from = ways + (m * rows + r) * cols;
-                T* to = out + m * g.output_m + r * g.output_h;
-                kernel.interleave(whole, g.ways(), from, step, to);
+        for (index_t i = 0; i < groups * filters; ++i, ways += rows * cols) {
+            T* to = out + i / filters * g.output_group + i % filters * g.output_m;
+            kernel.interleave(rows, whole, g.ways(), ways, cols, step, to, g.output_h);
+            for (index_t r = 0; r < (whole < cols ? rows : 0); ++r)
                 for (index_t q = 0; q < width % g.ways(); ++q)
-                    to[whole * g.ways() + q] = from[q * step + whole];
-            }
+                    to[r * g.output_h + whole * g.ways() + q] = ways[r * cols + q * step + whole];
         }
     }
 
@@ -217,9 +229,11 @@ class Depthwise {
     const TapGemm<T>& g;
     index_t cols_;
     RowStage stage_;
-    index_t rows_, slab_;  // rows of pixels in a block; staged values of a channel
-    index_t weights_;      // values of a group
-    index_t groups_, images_, bands_;
+    index_t rows_, slab_;              // rows of pixels in a block; staged values of a channel
+    index_t weights_;                  // values of a group
+    index_t groups_, images_, bands_;  // of a task; bands_: parts of a plane
+    index_t batch_;                    // groups that are staged at a time
+    std::vector<index_t> offset_, weight_;
 };
 
 }  // namespace

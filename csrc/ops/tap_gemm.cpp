@@ -263,7 +263,7 @@ class Task {
                                  tiles_.data() + q * MR * NR, NR, {});
                 b_sum += NR * kc;
             }
-            kernel.interleave(mr * NR, ways, tiles_.data(), MR * NR, joined);
+            kernel.interleave(1, mr * NR, ways, tiles_.data(), 0, MR * NR, joined, 0);
             if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
             for (const ColumnRun<T>& run : columns)
                 kernel.merge_tile(mr, run.count, joined + run.first, ways * NR,
