@@ -74,6 +74,7 @@ struct StagedRows {
     index_t phases;            // columns so far apart lie side by side, one phase after the other
     index_t phase;             // values in each
     index_t slab;              // values between the copies of two planes
+    index_t tail;              // zeros after the last row
 };
 
 // `rows` x `cols` pixels, of which each reads some columns of taps: tap_rows values, tap_row apart, from

@@ -34,9 +34,9 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
     const index_t left = clamp(-s.first_w, 0, row), right = clamp(s.W - s.first_w, left, row);
     index_t above = clamp(-s.first_h, 0, s.rows), below = clamp(s.H - s.first_h, above, s.rows);
     if (left == right) above = below = s.rows;
-    // Of a row, whole vectors are loaded but for one at either end, if the pads are no wider than that.
-    const index_t last = (row - 1) / L * L;
-    const bool narrow_pads = left < L && right > last;
+    // Of a row, whole vectors are loaded but for the one where the image ends and, if the pad on the left is no
+    // wider than that, the first.
+    const index_t last = right / L * L;
     const auto first_lanes = V::lanes_from(left) & V::lanes_before(right),
                last_lanes = V::lanes_before(right - last);
     const index_t phases = s.phases, phase = s.phase, W = s.W;
@@ -46,11 +46,15 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
         const T* from =
             planes + (s.first_h + above) * W + s.first_w;  // column 0, if there were one
         for (index_t r = above; r < below; ++r, out += row, from += W) {
-            if (phases == 1 && narrow_pads) {
+            if (phases == 1 && left < L) {
                 V::load_lanes(from, first_lanes).store(out);
-                if (last == 0) continue;
-                for (index_t i = L; i < last; i += L) V::load(from + i).store(out + i);
-                V::load_lanes(from + last, last_lanes).store(out + last);
+                index_t i = L;
+                for (; i < last; i += L) V::load(from + i).store(out + i);
+                if (i < row && i == last) {
+                    V::load_lanes(from + i, last_lanes).store(out + i);
+                    i += L;
+                }
+                for (; i < row; i += L) V::zero().store(out + i);
             } else if (phases == 1) {
                 fill_zero(out, left);
                 index_t i = left;
@@ -83,7 +87,7 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
                 }
             }
         }
-        fill_zero(out, (s.rows - below) * row);
+        fill_zero(out, (s.rows - below) * row + s.tail);
     }
 }
 
@@ -108,7 +112,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
     const auto each = [&](auto&& step) {
         PYCONV_UNROLL(4)
         for (int m = 0; m < M; ++m) {
-            PYCONV_UNROLL(4)
+            PYCONV_UNROLL(8)
             for (int r = 0; r < R; ++r) {
                 PYCONV_UNROLL(4)
                 for (int v = 0; v < NV; ++v)
@@ -128,7 +132,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
                     V factor[M];
                     PYCONV_UNROLL(4)
                     for (int m = 0; m < M; ++m) factor[m] = V::broadcast(weights[m]);
-                    PYCONV_UNROLL(4)
+                    PYCONV_UNROLL(8)
                     for (int r = 0; r < R; ++r) {
                         PYCONV_UNROLL(4)
                         for (int v = 0; v < NV; ++v) {
@@ -141,7 +145,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
                 } else {
                     static_assert(NV == 1);
                     V pixels[R];
-                    PYCONV_UNROLL(4)
+                    PYCONV_UNROLL(8)
                     for (int r = 0; r < R; ++r) pixels[r] = load(r, 0);
                     PYCONV_UNROLL(4)
                     for (int m = 0; m < M; ++m) {
@@ -164,7 +168,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
                 PYCONV_UNROLL(4)
                 for (int v = 0; v < NV; ++v) {
                     const V pixels = V::load(x + column(v));
-                    PYCONV_UNROLL(4)
+                    PYCONV_UNROLL(8)
                     for (int r = 0; r < R; ++r)
                         if (i >= S * r && i < S * r + K)
                             acc[0][r][v] = fma(factor[i - S * r], pixels, acc[0][r][v]);
@@ -228,7 +232,17 @@ void window_sums(const WindowWalk& w, const T* in, const T* weights, const T* re
             const index_t at = r * w.out_row;
             run(w, in + r * w.in_row, weights, moved(residual, at), out + at, e);
         };
-        if (w.rows < R) {
+        // One vector wide: more rows. Maps of 7 x 7 and 14 x 14 are common.
+        constexpr int kNarrowR = 7;
+        bool narrow = false;
+        if constexpr (Taps::stride == 1) {
+            narrow = w.cols <= Vec<T>::lanes && w.rows >= kNarrowR;
+            for (index_t r = 0; narrow && r < w.rows; r += kNarrowR)
+                rows(r + kNarrowR <= w.rows ? r : w.rows - kNarrowR,
+                     window_rows<T, M, kNarrowR, 1, Taps>);
+        }
+        if (narrow) {
+        } else if (w.rows < R) {
             for (index_t r = 0; r < w.rows; ++r) rows(r, window_rows<T, M, 1, 4 / M, AnyTaps>);
         } else {
             for (index_t r = 0; r < w.rows; r += R)

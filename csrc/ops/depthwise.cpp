@@ -28,8 +28,12 @@ constexpr index_t kFilters = 4;
 
 RowStage stage_of(const ConvShape& s) {
     return {TapReach(TapAxis{-s.pad_top, s.dilation_h, s.KH}),
-            TapReach(TapAxis{-s.pad_left, s.dilation_w, s.KW}), s.stride_h, s.stride_w,
-            even_block(s.OW, kColumns, 1)};
+            TapReach(TapAxis{-s.pad_left, s.dilation_w, s.KW}),
+            s.stride_h,
+            s.stride_w,
+            even_block(s.OW, kColumns, 1),
+            s.OW,
+            s.W};
 }
 
 index_t filters_at_once(index_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }

@@ -32,15 +32,21 @@ struct TapReach {
 struct RowStage {
     TapReach h, w;
     index_t stride_h, stride_w;
-    index_t phase;  // values of each phase
+    index_t shared = 0;  // zeros
+    index_t phase;       // values of each phase
 
-    // For rows of `cols` pixels.
-    RowStage(TapReach reach_h, TapReach reach_w, index_t step_h, index_t step_w, index_t cols)
-        : h(reach_h),
-          w(reach_w),
-          stride_h(step_h),
-          stride_w(step_w),
-          phase(ceil_div((cols - 1) * step_w + reach_w.extent, step_w)) {}
+    // For rows of `cols` of the `all` pixels of an image whose rows have W values.
+    RowStage(TapReach reach_h, TapReach reach_w, index_t step_h, index_t step_w, index_t cols,
+             index_t all, index_t W)
+        : h(reach_h), w(reach_w), stride_h(step_h), stride_w(step_w) {
+        const index_t values = (cols - 1) * step_w + reach_w.extent;
+        // The zeros on the left of a row are also those on the right of the one before it.
+        const index_t left = std::max<index_t>(-reach_w.first, 0);
+        const index_t right = std::max<index_t>(values - left - W, 0);
+        constexpr index_t kMaxShared = 4;
+        if (step_w == 1 && cols == all) shared = std::min({left, right, kMaxShared});
+        phase = ceil_div(values - shared, step_w);
+    }
 
     index_t row() const { return stride_w * phase; }
     // Rows staged for `count` rows of pixels.
@@ -63,7 +69,8 @@ struct RowStage {
                            .rows = rows(count),
                            .phases = stride_w,
                            .phase = phase,
-                           .slab = slab},
+                           .slab = slab,
+                           .tail = shared},
                           planes, to);
     }
 };

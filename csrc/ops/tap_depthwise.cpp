@@ -42,7 +42,7 @@ RowStage stage_of(const TapGemm<T>& g, index_t cols) {
         h.include(TapReach(sum.taps.h));
         w.include(TapReach(sum.taps.w));
     }
-    return {h, w, g.stride_h, g.stride_w, cols};
+    return {h, w, g.stride_h, g.stride_w, cols, g.PW, g.W};
 }
 
 // Filters that the kernel takes at once, of those that are left.
