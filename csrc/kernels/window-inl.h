@@ -40,16 +40,32 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
     const auto first_lanes = V::lanes_from(left) & V::lanes_before(right),
                last_lanes = V::lanes_before(right - last);
     const index_t phases = s.phases, phase = s.phase, W = s.W;
+    const index_t ahead = s.planes * (s.rows < s.H ? s.rows : s.H) * W;
     for (index_t plane = 0; plane < s.planes; ++plane, planes += s.H * W, to += s.slab) {
         fill_zero(to, above * row);
         T* out = to + above * row;
         const T* from =
             planes + (s.first_h + above) * W + s.first_w;  // column 0, if there were one
+        if (phases == 1 && left < L && row > L && row <= 2 * L) {
+            const auto second = V::lanes_before(right - L);
+            for (index_t r = above; r < below; ++r, out += row, from += W) {
+                __builtin_prefetch(from + ahead, 0, 2);
+                const V a = V::load_lanes(from, first_lanes), b = V::load_lanes(from + L, second);
+                a.store(out);
+                b.store(out + L);
+            }
+            fill_zero(out, (s.rows - below) * row + s.tail);
+            continue;
+        }
         for (index_t r = above; r < below; ++r, out += row, from += W) {
             if (phases == 1 && left < L) {
                 V::load_lanes(from, first_lanes).store(out);
                 index_t i = L;
-                for (; i < last; i += L) V::load(from + i).store(out + i);
+                __builtin_prefetch(from + ahead, 0, 2);
+                for (; i < last; i += L) {
+                    __builtin_prefetch(from + ahead + i, 0, 2);
+                    V::load(from + i).store(out + i);
+                }
                 if (i < row && i == last) {
                     V::load_lanes(from + i, last_lanes).store(out + i);
                     i += L;
@@ -121,6 +137,12 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
         }
     };
     each([](V& x, int, index_t) { x = V::zero(); });
+    if (kWhole) {
+        PYCONV_UNROLL(8)
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < NV; v += 2)
+                __builtin_prefetch(out + (r + R) * w.out_row + v * L, 1);
+    }
     const index_t in_row = w.in_row, tap_row = w.tap_row;
     for (index_t c = 0; c < w.columns; ++c) {
         const T* x = in + w.offset[c];
@@ -273,7 +295,7 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
         case 13:
             return run(window_sums<T, 1, 4, 2, TapColumn<3, 1>>);
         case 15:
-            return run(window_sums<T, 1, 4, 2, TapColumn<5, 1>>);
+            return run(window_sums<T, 1, 5, 2, TapColumn<5, 1>>);
         case 17:
             return run(window_sums<T, 1, 4, 2, TapColumn<7, 1>>);
         case 23:

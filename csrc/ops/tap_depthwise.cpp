@@ -18,7 +18,7 @@ namespace {
 // Bytes of staged rows, which stay in L1 beside the output, and rows of pixels that it takes at least to be
 // worth their rims.
 constexpr index_t kMinRows = 4;
-constexpr index_t kStageBytes = index_t{24} << 10;
+constexpr index_t kStageBytes = index_t{16} << 10;
 // Pixels of a row that are computed from one copy.
 constexpr index_t kColumns = 2048;
 // Values of the weights that a task gathers.
