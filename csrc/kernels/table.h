@@ -68,13 +68,14 @@ struct WinogradWalk {
 
 // How image rows are copied before a window slides over them: see stage_rows.
 struct StagedRows {
-    index_t planes, H, W;      // contiguous
+    index_t planes, plane_step, H, W;
     index_t first_h, first_w;  // row and column that come first; may be negative
     index_t rows;              // of the copy
     index_t phases;            // columns so far apart lie side by side, one phase after the other
     index_t phase;             // values in each
     index_t slab;              // values between the copies of two planes
     index_t tail;              // zeros after the last row
+    index_t ahead;             // how far from here lies what will be wanted next
 };
 
 // `rows` x `cols` pixels, of which each reads some columns of taps: tap_rows values, tap_row apart, from
@@ -99,6 +100,7 @@ struct WindowGradientWalk {
     index_t in_image, in_row;
     index_t out_image, out_row, out_filter;
     index_t sums_filter;
+    index_t ahead;  // how far from here lies the grad_output that will be wanted next
 };
 
 // Lanes first .. first + count of a packed panel come from image[start], image[start + step], ...

@@ -40,8 +40,8 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
     const auto first_lanes = V::lanes_from(left) & V::lanes_before(right),
                last_lanes = V::lanes_before(right - last);
     const index_t phases = s.phases, phase = s.phase, W = s.W;
-    const index_t ahead = s.planes * (s.rows < s.H ? s.rows : s.H) * W;
-    for (index_t plane = 0; plane < s.planes; ++plane, planes += s.H * W, to += s.slab) {
+    const index_t ahead = s.ahead;
+    for (index_t plane = 0; plane < s.planes; ++plane, planes += s.plane_step, to += s.slab) {
         fill_zero(to, above * row);
         T* out = to + above * row;
         const T* from =
@@ -78,19 +78,25 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
                 if (i < right) V::load_part(from + i, right - i).store(out + i);
                 fill_zero(out + right, row - right);
             } else if (phases == 2) {
-                // One phase after the other: the last vector of the first reaches into the second.
-                const auto deinterleave = [&](T* values, auto lanes_of) {
-                    for (index_t i = 0; i < phase; i += L) {
+                // Backwards: the last vector of the first phase reaches into the second.
+                for (index_t i = (phase - 1) / L * L; i >= 0; i -= L) {
+                    const T* p = from + 2 * i;
+                    __builtin_prefetch(p + ahead, 0, 2);
+                    V a, b;
+                    if (2 * i >= left && 2 * (i + L) <= right) {
+                        a = V::load(p);
+                        b = V::load(p + L);
+                    } else {
                         const auto load = [&](index_t at) {
-                            if (at >= left && at + L <= right) return V::load(from + at);
                             return V::load_lanes(
                                 from + at, V::lanes_from(left - at) & V::lanes_before(right - at));
                         };
-                        lanes_of(load(2 * i), load(2 * i + L)).store(values + i);
+                        a = load(2 * i);
+                        b = load(2 * i + L);
                     }
-                };
-                deinterleave(out, even_lanes_of<T>);
-                deinterleave(out + phase, odd_lanes_of<T>);
+                    even_lanes_of(a, b).store(out + i);
+                    odd_lanes_of(a, b).store(out + phase + i);
+                }
             } else {
                 fill_zero(out, row);
                 index_t p = left % phases, i = left / phases;
@@ -325,7 +331,10 @@ inline __attribute__((always_inline)) void window_gradient_rows(
     const auto step = [&](index_t j, auto load) {
         V gv[R];
         PYCONV_UNROLL(4)
-        for (int r = 0; r < R; ++r) gv[r] = load(g + r * out_row + j);
+        for (int r = 0; r < R; ++r) {
+            __builtin_prefetch(g + r * out_row + j + w.ahead, 0, 2);
+            gv[r] = load(g + r * out_row + j);
+        }
         PYCONV_UNROLL(4)
         for (int c = 0; c < kColumns; ++c) {
             const T* x = in + offset[c] + j;
@@ -371,8 +380,9 @@ void window_gradient_columns(const WindowGradientWalk& w, const index_t* offset,
         index_t r = 0;
         for (; r + R <= w.rows; r += R, g += R * w.out_row, x += R * w.in_row)
             window_gradient_rows<T, R, kColumns, Taps>(w, g, x, offset, acc);
-        for (; r < w.rows; ++r, g += w.out_row, x += w.in_row)
-            window_gradient_rows<T, 1, kColumns, Taps>(w, g, x, offset, acc);
+        for (; r + 2 <= w.rows; r += 2, g += 2 * w.out_row, x += 2 * w.in_row)
+            window_gradient_rows<T, 2, kColumns, Taps>(w, g, x, offset, acc);
+        if (r < w.rows) window_gradient_rows<T, 1, kColumns, Taps>(w, g, x, offset, acc);
     }
     each([](V& x, T* p) { x.store(p); });
 }

@@ -121,9 +121,17 @@ class WeightGradient {
     void add_block(index_t group, index_t m, index_t filters, const Block& b, T* stage,
                    T* lanes) const {
         const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
-        for (index_t i = 0; i < b.images; ++i)
-            stage_.fill(kernel, C, s.H, s.W, b.oh, b.ow, b.rows, slab_,
-                        input_ + ((b.n + i) * s.C + group * C) * plane, stage + i * C * slab_);
+        const T* x = input_ + (b.n * s.C + group * C) * plane;
+        const bool whole = b.rows == s.OH && b.cols == s.OW;
+        const index_t ahead = whole ? b.images * s.C * plane : b.rows * s.stride_h * s.W;
+        if (C == 1) {
+            stage_.fill(kernel, b.images, s.C * plane, s.H, s.W, b.oh, b.ow, b.rows, slab_, ahead,
+                        x, stage);
+        } else {
+            for (index_t i = 0; i < b.images; ++i)
+                stage_.fill(kernel, C, plane, s.H, s.W, b.oh, b.ow, b.rows, slab_, ahead,
+                            x + i * s.C * plane, stage + i * C * slab_);
+        }
         const T* g = grad_output_ + (b.n * s.OC + group * M + m) * outputs + b.oh * s.OW + b.ow;
         WindowGradientWalk walk{.columns = C * s.KW,
                                 .offset = offset_.data(),
@@ -137,7 +145,8 @@ class WeightGradient {
                                 .out_image = s.OC * outputs,
                                 .out_row = s.OW,
                                 .out_filter = outputs,
-                                .sums_filter = steps_ * L};
+                                .sums_filter = steps_ * L,
+                                .ahead = whole ? b.images * s.OC * outputs : b.rows * s.OW};
         // With a dilation every so many rows are taken together: neighbours among them share what they read.
         const index_t apart = s.stride_h == 1 && s.KH > 1 ? std::min(s.dilation_h, b.rows) : 1;
         walk.in_row *= apart;

@@ -56,12 +56,14 @@ struct RowStage {
         const index_t column = tap_w - w.first;
         return (tap_h - h.first) * row() + column % stride_w * phase + column / stride_w;
     }
-    // Copies what `count` rows of pixels need, from pixel (ph, pw) on, of some contiguous planes, `slab` values
-    // each. Up to a vector behind the copy is overwritten.
+    // Copies what `count` rows of pixels need, from pixel (ph, pw) on, of some planes, `slab` values each. Up to
+    // a vector behind the copy is overwritten. What lies `ahead` is fetched from memory.
     template <typename T>
-    void fill(const Kernels<T>& kernel, index_t count_planes, index_t H, index_t W, index_t ph,
-              index_t pw, index_t count, index_t slab, const T* planes, T* to) const {
-        kernel.stage_rows({.planes = count_planes,
+    void fill(const Kernels<T>& kernel, index_t planes, index_t plane_step, index_t H, index_t W,
+              index_t ph, index_t pw, index_t count, index_t slab, index_t ahead, const T* from,
+              T* to) const {
+        kernel.stage_rows({.planes = planes,
+                           .plane_step = plane_step,
                            .H = H,
                            .W = W,
                            .first_h = ph * stride_h + h.first,
@@ -70,8 +72,9 @@ struct RowStage {
                            .phases = stride_w,
                            .phase = phase,
                            .slab = slab,
-                           .tail = shared},
-                          planes, to);
+                           .tail = shared,
+                           .ahead = ahead},
+                          from, to);
     }
 };
 

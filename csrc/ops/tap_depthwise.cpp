@@ -149,7 +149,8 @@ class Depthwise {
     void run_block(index_t n, index_t group, index_t groups, index_t ph, index_t pw,
                    const T* weights, T* stage, T* ways) const {
         const index_t rows = std::min(rows_, g.PH - ph), cols = std::min(cols_, g.PW - pw);
-        stage_.fill(kernel, groups * g.C, g.H, g.W, ph, pw, rows, slab_,
+        const index_t ahead = groups * g.C * std::min(rows * g.stride_h, g.H) * g.W;
+        stage_.fill(kernel, groups * g.C, g.plane(), g.H, g.W, ph, pw, rows, slab_, ahead,
                     g.source + n * g.source_image + group * g.source_group, stage);
         T* const out = g.output + n * g.output_image + group * g.output_group + ph * g.output_h +
                        pw * g.ways();
