@@ -408,14 +408,14 @@ void window_gradient_taps(const WindowGradientWalk& w, index_t first, const T* g
             const T* g = grad_output + i * w.out_image + r * w.out_row;
             const index_t at = i * w.in_image + r * w.in_row;
             const auto step = [&](index_t j, auto load) {
-                V gv[M];
+                V pixels[kTaps];
+                PYCONV_UNROLL(8)
+                for (int t = 0; t < kTaps; ++t) pixels[t] = load(tap[t] + at + j);
                 PYCONV_UNROLL(4)
-                for (int m = 0; m < M; ++m) gv[m] = load(g + m * w.out_filter + j);
-                PYCONV_UNROLL(4)
-                for (int t = 0; t < kTaps; ++t) {
-                    const V pixels = load(tap[t] + at + j);
-                    PYCONV_UNROLL(4)
-                    for (int m = 0; m < M; ++m) acc[m][t] = fma(gv[m], pixels, acc[m][t]);
+                for (int m = 0; m < M; ++m) {
+                    const V gv = load(g + m * w.out_filter + j);
+                    PYCONV_UNROLL(8)
+                    for (int t = 0; t < kTaps; ++t) acc[m][t] = fma(gv, pixels[t], acc[m][t]);
                 }
             };
             index_t j = 0;

@@ -18,12 +18,12 @@ namespace {
 thread_local bool precise_in_this_thread = false;
 
 // Auto, decided; what is left to conv_implicit_gemm.cpp is the choice between its two.
-ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, winograd::Direction direction,
+ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, Direction direction,
                       bool cached = false) {
     if (algorithm != ConvAlgorithm::Auto) return algorithm;
-    if (depthwise::is_faster(s)) return ConvAlgorithm::Depthwise;
-    if (is_precise()) return algorithm;
-    return winograd::is_faster(s, direction, cached) ? ConvAlgorithm::Winograd : algorithm;
+    const bool winograd = !is_precise() && winograd::is_faster(s, direction, cached);
+    if (depthwise::is_faster(s, direction, winograd)) return ConvAlgorithm::Depthwise;
+    return winograd ? ConvAlgorithm::Winograd : algorithm;
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm alg
 template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output) {
-    algorithm = decided(s, algorithm, winograd::Direction::Forward, extras.cache != nullptr);
+    algorithm = decided(s, algorithm, Direction::Forward, extras.cache != nullptr);
     switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv(s, input, weight, extras, output);
@@ -67,7 +67,7 @@ void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<
 template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
-    algorithm = decided(s, algorithm, winograd::Direction::BackwardInput);
+    algorithm = decided(s, algorithm, Direction::BackwardInput);
     switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv_backward_input(s, grad_output, weight, bias, activation,
@@ -87,7 +87,7 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
 template <typename T>
 void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input,
                           ConvAlgorithm algorithm, T* grad_weight) {
-    switch (decided(s, algorithm, winograd::Direction::BackwardWeight)) {
+    switch (decided(s, algorithm, Direction::BackwardWeight)) {
         case ConvAlgorithm::Winograd:
             return winograd::conv_backward_weight(s, grad_output, input, grad_weight);
         case ConvAlgorithm::Depthwise:

@@ -27,6 +27,8 @@ enum class ConvAlgorithm {
     Winograd,      // fewer products, at twice the rounding error: 3 x 3, stride 1, dilation 1
 };
 
+enum class Direction { Forward, BackwardInput, BackwardWeight };
+
 // Whether Auto takes sums of products only in this thread, never Winograd. Returns the previous value.
 bool set_precise(bool precise);
 bool is_precise();

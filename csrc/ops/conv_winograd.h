@@ -10,8 +10,6 @@ namespace pyconv::winograd {
 // Whether the algorithm can compute this convolution at all.
 bool applies(const ConvShape& s);
 
-enum class Direction { Forward, BackwardInput, BackwardWeight };
-
 // The tile, 2 or 4, that is expected to be the fastest; `cached` says that the weights cost nothing.
 index_t choose_tile(const ConvShape& s, Direction direction, bool cached = false);
 // Whether that is expected to be faster than direct summation.

@@ -9,8 +9,8 @@ namespace pyconv::depthwise {
 
 // Whether the algorithm can compute this convolution at all.
 bool applies(const ConvShape& s);
-// Whether it is expected to be faster than the others.
-bool is_faster(const ConvShape& s);
+// Whether it is expected to be faster than the others; `winograd` says that Winograd's is among them.
+bool is_faster(const ConvShape& s, Direction direction, bool winograd);
 
 template <typename T>
 void conv_backward_weight(const ConvShape& s, const T* grad_output, const T* input, T* grad_weight);
