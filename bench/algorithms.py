@@ -19,7 +19,7 @@ from bench.subjects import Pyconv
 from bench.timing import interleave
 from bench.workloads import Case, Conv2d
 
-ALGORITHMS = ("implicit_gemm", "direct", "winograd")
+ALGORITHMS = ("implicit_gemm", "direct", "depthwise", "winograd")
 TARGET = 0.95
 
 

@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 from pyconv import runtime
 from reference import Array, Window
 
-ALGORITHMS = ("im2col", "implicit_gemm", "direct", "auto")  # winograd: test_winograd.py
+ALGORITHMS = (
+    "im2col",
+    "implicit_gemm",
+    "direct",
+    "depthwise",
+    "auto",
+)  # winograd: test_winograd.py
 INTEGER_LIMIT = 31
 # 31 * 31 * 16384 stays below 2**24, up to which float32 has every integer.
 EXACT_TERMS = 16384

@@ -84,7 +84,7 @@ def test_conv2d_touches_nothing_outside(case: Conv2dCase, at_end: bool, isa: str
     """The whole grid, all directions, both algorithms."""
     arrays = (guarded(array, at_end=at_end) for array in case.floats(np.float32))
     x, w, b, g = arrays
-    for algorithm in ("im2col", "implicit_gemm", "direct"):
+    for algorithm in ("im2col", "implicit_gemm", "direct", "depthwise"):
         options = {**case.options, "algorithm": algorithm}
         out = guarded(np.full_like(g, np.nan), at_end=at_end)
         grad_x = guarded(np.full_like(x, np.nan), at_end=at_end)

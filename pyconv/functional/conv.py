@@ -50,8 +50,9 @@ def conv2d(
         Applied to the result while it is in registers.
     residual : ndarray, shape of the output, optional
         Added before the activation, as at the end of a residual block.
-    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "im2col"}
+    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "depthwise", "im2col"}
         ``"implicit_gemm"`` packs the pixels tap by tap, ``"direct"`` reads padded image rows,
+        ``"depthwise"`` does so a few filters at a time, for groups of few channels,
         ``"im2col"`` holds the im2col matrix of one image in memory: the textbook path.
     weight_cache : WeightCache, optional
         Keeps the packed or transformed weight for the next call; of one weight only, and to be

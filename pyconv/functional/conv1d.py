@@ -49,7 +49,7 @@ def conv1d(
         Applied to the result while it is in registers.
     residual : ndarray, shape of the output, optional
         Added before the activation, as at the end of a residual block.
-    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "im2col"}
+    algorithm : {"auto", "winograd", "implicit_gemm", "direct", "depthwise", "im2col"}
         As in `conv2d`.
     weight_cache : WeightCache, optional
         Keeps the packed or transformed weight for the next call; of one weight only, and to be

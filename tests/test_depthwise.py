@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The algorithm for groups of few channels, where its loops differ: test_conv2d.py has the rest."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyconv
+import reference
+from cases import Conv2dCase
+from checks import assert_exact, assert_same_bits, raises_naming
+from pyconv import functional as F
+from reference import Array
+
+DType = np.dtype[Any]
+FORCED: dict[str, Any] = {"algorithm": "depthwise"}
+
+
+def _cases() -> list[Conv2dCase]:
+    base = Conv2dCase(N=2, C=3, H=9, W=9, OC=3, KH=3, KW=3, padding=1, groups=3)
+    cases = {}
+
+    def add(name: str, **changes: Any) -> None:
+        cases[name] = Conv2dCase(**{**vars(base), "name": name, **changes})
+
+    for W in range(1, 36):  # every remainder of every vector, twice
+        add(f"W{W}", W=W, H=5)
+        add(f"W{W}_stride2", W=W, H=6, stride=2)
+    for H in range(1, 17):  # rows are taken by 4 and by 7
+        add(f"H{H}", H=H, W=7)
+        add(f"H{H}_wide", H=H, W=18)
+    for K in (1, 2, 3, 4, 5, 6, 7, 9):
+        for stride in (1, 2, 3):
+            for dilation in (1, 2):
+                reach = dilation * (K - 1)
+                add(
+                    f"K{K}_s{stride}_d{dilation}",
+                    KH=K,
+                    KW=K,
+                    H=20,
+                    W=19,
+                    stride=stride,
+                    dilation=dilation,
+                    padding=(reach // 2, (reach + 1) // 2),
+                )
+    for channels in (1, 2, 3, 4, 5, 8):
+        for filters in (1, 2, 3, 4, 7, 8):
+            for stride in (1, 2):
+                name = f"channels{channels}_filters{filters}_s{stride}"
+                add(name, C=2 * channels, OC=2 * filters, groups=2, W=11, stride=stride)
+    add("unequal_pads", padding=((0, 2), (3, 1)), W=20)
+    add("wide_pads", padding=((5, 6), (20, 21)), KH=7, KW=9, W=20)
+    add("many_images", N=40, C=40, OC=40, groups=40, H=7, W=7)
+    add("bands", C=2, OC=2, groups=2, H=150, W=150)
+    add("long_rows", H=2, W=4200, C=2, OC=2, groups=2)
+    return list(cases.values())
+
+
+CASES = _cases()
+
+
+@cache
+def expected(case: Conv2dCase) -> tuple[Array, ...]:
+    x, w, b, g = case.integers(np.float64)
+    options = case.options
+    return (
+        reference.conv2d(x, w, b, **options),
+        reference.conv2d_backward_input(g, w, x.shape, **options),
+        reference.conv2d_backward_weight(g, x, w.shape, **options),
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType) -> None:
+    x, w, b, g = case.integers(dtype)
+    options = {**case.options, **FORCED}
+    output, grad_input, grad_weight = expected(case)
+    assert_exact(F.conv2d(x, w, b, **options), output)
+    assert_exact(F.conv2d_backward_input(g, w, x.shape, **options), grad_input)
+    assert_exact(F.conv2d_backward_weight(g, x, w.shape, **options), grad_weight)
+    fused = F.conv2d(x, w, b, residual=g, activation="relu", **options)
+    assert_exact(fused, np.maximum(output + g, 0))
+
+
+# Values on either side of a row must not reach its neighbours: the copies of rows share their zeros, and
+# vectors reach beyond the ends.
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("W", [1, 5, 7, 8, 11, 16, 18, 33])
+def test_nan_and_inf_reach_exactly_what_they_should(
+    W: int, stride: int, value: float, isa: str, dtype: DType
+) -> None:
+    case = Conv2dCase(N=1, C=2, H=3, W=W, OC=2, KH=3, KW=3, padding=1, groups=2, stride=stride)
+    x, w, _, g = (array.astype(dtype) for array in case.integers(np.float64))
+    w[w == 0] = 1
+    options: dict[str, Any] = case.options
+    for place in range(x.size):
+        changed = x.copy()
+        changed.flat[place] = value
+        with np.errstate(all="ignore"):
+            output = reference.conv2d_by_definition(changed, w, **options)
+            grad_weight = reference.conv2d_backward_weight_by_definition(
+                g, changed, w.shape, **options
+            )
+        assert_exact(F.conv2d(changed, w, **options, **FORCED), output)
+        assert_exact(
+            F.conv2d_backward_weight(g, changed, w.shape, **options, **FORCED), grad_weight
+        )
+    for place in range(g.size):
+        changed = g.copy()
+        changed.flat[place] = value
+        with np.errstate(all="ignore"):
+            grad_weight = reference.conv2d_backward_weight_by_definition(
+                changed, x, w.shape, **options
+            )
+        assert_exact(
+            F.conv2d_backward_weight(changed, x, w.shape, **options, **FORCED), grad_weight
+        )
+
+
+@pytest.mark.parametrize(
+    ("N", "C", "channels", "H"), [(1, 24, 1, 57), (2, 64, 4, 30), (5, 300, 1, 7), (3, 4, 1, 160)]
+)
+def test_results_have_the_same_bits_for_any_number_of_threads(
+    N: int, C: int, channels: int, H: int, isa: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, C, H, H), np.float32)
+    w = rng.standard_normal((C, channels, 3, 3), np.float32)
+    for stride in (1, 2):
+        options: dict[str, Any] = {
+            "padding": 1,
+            "stride": stride,
+            "groups": C // channels,
+            **FORCED,
+        }
+        results = []
+        for threads in (1, 2, 3):
+            with pyconv.num_threads(threads):
+                y = F.conv2d(x, w, **options)
+                results.append(
+                    (
+                        y,
+                        F.conv2d_backward_input(y, w, x.shape, **options),
+                        F.conv2d_backward_weight(y, x, w.shape, **options),
+                    )
+                )
+        for other in results[1:]:
+            for got, one in zip(other, results[0], strict=True):
+                assert_same_bits(got, one)
+
+
+def test_weight_gradient_error_does_not_grow_with_the_pixels(isa: str) -> None:
+    """A float32 sum of 400,000 values, all of one sign: a single running sum loses four digits."""
+    rng = np.random.default_rng(0)
+    x = rng.random((4, 2, 320, 320), np.float32)
+    g = rng.random((4, 2, 320, 320), np.float32)
+    options: dict[str, Any] = {"padding": 1, "groups": 2}
+    got = F.conv2d_backward_weight(g, x, (2, 1, 3, 3), **options, **FORCED)
+    exact = F.conv2d_backward_weight(
+        g.astype(np.float64), x.astype(np.float64), (2, 1, 3, 3), **options
+    )
+    assert np.max(np.abs(got / exact - 1)) < 2e-6
+
+
+@pytest.mark.parametrize("C", [1, 4, 8])
+def test_auto_takes_it_for_groups_of_few_channels(C: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 8 * C, 12, 12), np.float32)
+    w = rng.standard_normal((8 * C, C, 5, 5), np.float32)
+    options: dict[str, Any] = {"padding": 2, "groups": 8}
+    assert_same_bits(F.conv2d(x, w, **options), F.conv2d(x, w, **options, **FORCED))
+    with pyconv.precise():
+        assert_same_bits(F.conv2d(x, w, **options), F.conv2d(x, w, **options, **FORCED))
+
+
+def test_says_where_it_does_not_apply() -> None:
+    x, w = np.ones((1, 2, 4, 4, 4)), np.ones((2, 1, 3, 3, 3))
+    raises_naming(lambda: F.conv3d(x, w, groups=2, **FORCED), "algorithm")
+    wide = np.ones((1, 1, 1, 1 << 20))
+    raises_naming(
+        lambda: F.conv2d(wide, np.ones((1, 1, 1, 2)), dilation=1 << 19, **FORCED), "algorithm"
+    )
