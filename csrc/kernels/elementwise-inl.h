@@ -18,6 +18,22 @@ void map(index_t n, T* out, Function function, const In*... in) {
     if (i < n) function(Vec<T>::load_part(in + i, n - i)...).store_part(out + i, n - i);
 }
 
+// Calls step(load, store) for each vector of n values, for loops over several arrays; the last
+// vector may be a part.
+template <typename T, typename Step>
+void for_each_vector(index_t n, Step step) {
+    using V = Vec<T>;
+    index_t i = 0;
+    for (; i + V::lanes <= n; i += V::lanes) {
+        step([i](const T* p) { return V::load(p + i); }, [i](V x, T* p) { x.store(p + i); });
+    }
+    if (i < n) {
+        const index_t rest = n - i;
+        step([i, rest](const T* p) { return V::load_part(p + i, rest); },
+             [i, rest](V x, T* p) { x.store_part(p + i, rest); });
+    }
+}
+
 // sum += in
 template <typename T>
 void add_to(index_t n, const T* in, T* sum) {
@@ -76,23 +92,6 @@ void tanh_backward(index_t n, const T* grad_output, const T* output, T* grad_inp
     map<T>(
         n, grad_input, [one](Vec<T> g, Vec<T> y) { return g * ((one - y) * (one + y)); },
         grad_output, output);
-}
-
-// (in - center) * factor + shift
-template <typename T>
-void affine(index_t n, const T* in, T center, T factor, T shift, T* out) {
-    const auto c = Vec<T>::broadcast(center), f = Vec<T>::broadcast(factor),
-               s = Vec<T>::broadcast(shift);
-    map<T>(n, out, [c, f, s](Vec<T> x) { return fma(x - c, f, s); }, in);
-}
-
-// a * factor_a + (b - center) * factor_b + shift
-template <typename T>
-void affine2(index_t n, const T* a, const T* b, T center, T factor_a, T factor_b, T shift, T* out) {
-    const auto c = Vec<T>::broadcast(center), fa = Vec<T>::broadcast(factor_a),
-               fb = Vec<T>::broadcast(factor_b), s = Vec<T>::broadcast(shift);
-    map<T>(
-        n, out, [c, fa, fb, s](Vec<T> x, Vec<T> y) { return fma(x, fa, fma(y - c, fb, s)); }, a, b);
 }
 
 }  // namespace pyconv::PYCONV_ISA
