@@ -23,6 +23,7 @@ View channels_of(const char* function, const char* name, const py::array& array)
           shape_text(array), "; expected at least two: (N, C, ...)");
     View v{array.shape(0), array.shape(1), 1};
     for (index_t d = 2; d < array.ndim(); ++d) v.inner *= array.shape(d);
+    if (array.size() == 0) v.N = 0;  // there may be any number of empty images
     return v;
 }
 
@@ -30,9 +31,9 @@ View channels_of(const char* function, const char* name, const py::array& array)
 NormalizationShape groups_of(const char* function, const char* name, const py::array& array,
                              index_t groups) {
     const View v = channels_of(function, name, array);
-    return NormalizationShape::group(v.N, v.C, v.inner, groups == 0 ? v.C : groups);
+    return NormalizationShape::group(v.N, v.C, v.inner,
+                                     groups == 0 ? std::max(v.C, index_t{1}) : groups);
 }
-// C is divided by num_groups, and there are no sets without values.
 void check_groups(const char* function, const char* name, const py::array& array, index_t groups) {
     check(groups >= 1, function, ": num_groups is not positive, got ", groups,
           "; expected at least 1");
@@ -105,6 +106,7 @@ Rows rows_of(const char* function, const char* name, const py::array& array,
     Rows r{1, 1};
     for (index_t d = 0; d < array.ndim(); ++d)
         (d < array.ndim() - axes ? r.rows : r.size) *= array.shape(d);
+    if (array.size() == 0) r.rows = 0;  // there may be any number of empty rows
     return r;
 }
 

@@ -16,6 +16,25 @@ namespace pyconv::PYCONV_ISA {
 
 inline constexpr index_t kSumChunk = 1024;
 
+// How far ahead of a run to prefetch. The prefetchers of processors follow a run but do not see the next
+// one come, which costs short runs half of the bandwidth of memory. 0 for runs that are long enough, and
+// where there is nothing ahead.
+template <typename T>
+index_t prefetch_distance(const Planes& p, index_t run) {
+    constexpr index_t kShort = 8192 / index_t{sizeof(T)}, kAhead = 4096 / index_t{sizeof(T)};
+    if (p.size > kShort) return 0;
+    const index_t runs = p.size >= kAhead ? 1 : kAhead / (p.size + 1);
+    return run + runs < p.count ? runs * p.step : 0;
+}
+
+// Prefetches four vectors at each of `arrays`.
+template <typename... T>
+inline void prefetch_group([[maybe_unused]] index_t i, const T*... arrays) {
+    constexpr index_t kBytes = 4 * PYCONV_VECTOR_BYTES, kLine = 64;
+    for (index_t byte = 0; byte < kBytes; byte += kLine)
+        (__builtin_prefetch(reinterpret_cast<const char*>(arrays + i) + byte), ...);
+}
+
 // Two sums over vectors of T, each in four registers.
 template <typename T>
 struct SumPair {
@@ -42,23 +61,27 @@ Vec<T> first_lanes(Vec<T> x, index_t count) {
     return Vec<T>::load_part(lane, count);
 }
 
-// Walks all values: add(sums.a[j], sums.b[j], index) takes whole vectors, add_part(..., count) the
-// rest of a run, flush(sums, n) what n values came to.
-template <typename T, typename Add, typename AddPart, typename Flush>
+// Walks all values of `arrays`: add(sums.a[j], sums.b[j], index) takes whole vectors, add_part(...,
+// count) the rest of a run, flush(sums, n) what n values came to.
+template <typename T, typename Add, typename AddPart, typename Flush, typename... Arrays>
 inline __attribute__((always_inline)) void for_each_chunk(const Planes& p, Add add,
-                                                          AddPart add_part, Flush flush) {
+                                                          AddPart add_part, Flush flush,
+                                                          const Arrays*... arrays) {
     constexpr index_t L = Vec<T>::lanes;
     auto sums = SumPair<T>::zero();
     index_t held = 0;
     for (index_t run = 0; run < p.count; ++run) {
+        const index_t ahead = prefetch_distance<T>(p, run);
         for (index_t start = 0; start < p.size; start += kSumChunk) {
             index_t i = run * p.step + start;
             const index_t count = p.size - start < kSumChunk ? p.size - start : kSumChunk;
             const index_t end = i + count;
             for (; i + 4 * L <= end; i += 4 * L) {
+                if (ahead != 0) prefetch_group(i + ahead, arrays...);
                 PYCONV_UNROLL(4)
                 for (int j = 0; j < 4; ++j) add(sums.a[j], sums.b[j], i + j * L);
             }
+            if (ahead != 0 && i < end) prefetch_group(i + ahead, arrays...);
             for (; i + L <= end; i += L) add(sums.a[1], sums.b[1], i);
             if (i < end) add_part(sums.a[0], sums.b[0], i, end - i);
             held += count;
@@ -117,7 +140,8 @@ void moments(const Planes& p, const T* in, double* mean, double* squares) {
                 const T next = static_cast<T>(own);
                 if (next - next == 0) c = V::broadcast(center = next);
             }
-        });
+        },
+        in);
     *mean = total / count;
     // NaN must pass. The difference of nearly equal numbers may come out below 0.
     *squares = spread < 0 ? 0 : spread;
@@ -129,16 +153,32 @@ Vec<T> normalized(Vec<T> x, const Normalization<T>& z) {
                Vec<T>::broadcast(z.shift));
 }
 
+// `map` over all runs.
+template <typename T, typename Function, typename... In>
+inline __attribute__((always_inline)) void map_runs(const Planes& p, T* out, Function function,
+                                                    const In*... in) {
+    constexpr index_t L = Vec<T>::lanes;
+    for (index_t run = 0; run < p.count; ++run) {
+        const index_t ahead = prefetch_distance<T>(p, run), end = run * p.step + p.size;
+        index_t i = run * p.step;
+        for (; i + 4 * L <= end; i += 4 * L) {
+            if (ahead != 0) prefetch_group(i + ahead, in..., out);
+            PYCONV_UNROLL(4)
+            for (index_t j = i; j < i + 4 * L; j += L)
+                function(Vec<T>::load(in + j)...).store(out + j);
+        }
+        if (ahead != 0 && i < end) prefetch_group(i + ahead, in..., out);
+        map<T>(end - i, out + i, function, (in + i)...);
+    }
+}
+
 // out = activation((in - center) * factor + shift)
 template <typename T>
 void normalize(const Planes& p, const Normalization<T>& z, const T* in, T* out) {
-    for (index_t run = 0; run < p.count; ++run) {
-        const index_t i = run * p.step;
-        if (z.activation == Activation::Relu) {
-            map<T>(p.size, out + i, [z](Vec<T> x) { return relu_of(normalized(x, z)); }, in + i);
-        } else {
-            map<T>(p.size, out + i, [z](Vec<T> x) { return normalized(x, z); }, in + i);
-        }
+    if (z.activation == Activation::Relu) {
+        map_runs<T>(p, out, [z](Vec<T> x) { return relu_of(normalized(x, z)); }, in);
+    } else {
+        map_runs<T>(p, out, [z](Vec<T> x) { return normalized(x, z); }, in);
     }
 }
 
@@ -172,7 +212,8 @@ void normalize_sums_of(const Planes& p, const Normalization<T> z, const T* grad_
         [=](const SumPair<T>& chunk, index_t) {
             sums[0] += SumPair<T>::total(chunk.a);
             sums[1] += SumPair<T>::total(chunk.b);
-        });
+        },
+        grad_output, input);
 }
 
 // sums = {sum g, sum g * (input - center)}, g = grad_output where the activation let it pass.
@@ -193,23 +234,19 @@ void normalize_backward_of(const Planes& p, const Normalization<T> z,
     using V = Vec<T>;
     const V fg = V::broadcast(d.factor_g), fx = V::broadcast(d.factor_x),
             constant = V::broadcast(d.constant), c = V::broadcast(z.center);
-    for (index_t run = 0; run < p.count; ++run) {
-        const index_t i = run * p.step;
-        if (d.of_statistics) {
-            map<T>(
-                p.size, grad_input + i,
-                [=](V g, V x) {
-                    return fma(unactivated<T, Relu>(g, x, z), fg, fma(x - c, fx, constant));
-                },
-                grad_output + i, input + i);
-        } else if constexpr (Relu) {
-            map<T>(
-                p.size, grad_input + i,
-                [=](V g, V x) { return unactivated<T, Relu>(g, x, z) * fg; }, grad_output + i,
-                input + i);
-        } else {
-            map<T>(p.size, grad_input + i, [=](V g) { return g * fg; }, grad_output + i);
-        }
+    if (d.of_statistics) {
+        map_runs<T>(
+            p, grad_input,
+            [=](V g, V x) {
+                return fma(unactivated<T, Relu>(g, x, z), fg, fma(x - c, fx, constant));
+            },
+            grad_output, input);
+    } else if constexpr (Relu) {
+        map_runs<T>(
+            p, grad_input, [=](V g, V x) { return unactivated<T, Relu>(g, x, z) * fg; },
+            grad_output, input);
+    } else {
+        map_runs<T>(p, grad_input, [=](V g) { return g * fg; }, grad_output);
     }
 }
 

@@ -60,6 +60,21 @@ T* state_of(const ParameterArrays<T>& parameter, size_t slot, index_t begin) {
     return parameter.state[slot] == nullptr ? nullptr : parameter.state[slot] + begin;
 }
 
+template <typename T>
+bool all_zero(index_t n, const T* values) {
+    bool zero = true;
+    for (index_t i = 0; i < n; ++i) zero &= values[i] == 0;  // no early end: vectorised
+    return zero;
+}
+
+template <typename T>
+double exact_sum_of_squares(index_t n, const T* values) {
+    double sum = 0;
+    for (index_t i = 0; i < n; ++i)
+        sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    return sum;
+}
+
 }  // namespace
 
 template <typename T>
@@ -122,12 +137,9 @@ double sum_of_squares(ValuesList<T> arrays) {
     for_each_piece(pieces, kPass, [&](const Piece& piece, size_t number) {
         const T* values = arrays[piece.array].values + piece.begin;
         double sum = kernel.reduce_square(piece.count, values);
-        // Squares of a T may overflow or vanish where those of a double do not: seldom, so slowly.
-        if (!(sum < 1e30) || sum < 1e-20) {
-            sum = 0;
-            for (index_t i = 0; i < piece.count; ++i)
-                sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-        }
+        // Squares of a T may overflow or vanish where those of a double do not.
+        if (!(sum < 1e30) || (sum < 1e-20 && !all_zero(piece.count, values)))
+            sum = exact_sum_of_squares(piece.count, values);
         sums[number] = sum;
     });
     double total = 0;
