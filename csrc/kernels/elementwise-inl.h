@@ -18,20 +18,26 @@ void map(index_t n, T* out, Function function, const In*... in) {
     if (i < n) function(Vec<T>::load_part(in + i, n - i)...).store_part(out + i, n - i);
 }
 
-// Calls step(load, store) for each vector of n values, for loops over several arrays; the last
-// vector may be a part.
+// Where the vector at index i of every array is: a whole one, or the first `count` lanes.
+template <typename T>
+struct WholeVector {
+    index_t i;
+    Vec<T> load(const T* p) const { return Vec<T>::load(p + i); }
+    void store(Vec<T> x, T* p) const { x.store(p + i); }
+};
+template <typename T>
+struct PartOfVector {
+    index_t i, count;
+    Vec<T> load(const T* p) const { return Vec<T>::load_part(p + i, count); }
+    void store(Vec<T> x, T* p) const { x.store_part(p + i, count); }
+};
+
+// Calls step(at) for each vector of n values, for loops over several arrays.
 template <typename T, typename Step>
 void for_each_vector(index_t n, Step step) {
-    using V = Vec<T>;
     index_t i = 0;
-    for (; i + V::lanes <= n; i += V::lanes) {
-        step([i](const T* p) { return V::load(p + i); }, [i](V x, T* p) { x.store(p + i); });
-    }
-    if (i < n) {
-        const index_t rest = n - i;
-        step([i, rest](const T* p) { return V::load_part(p + i, rest); },
-             [i, rest](V x, T* p) { x.store_part(p + i, rest); });
-    }
+    for (; i + Vec<T>::lanes <= n; i += Vec<T>::lanes) step(WholeVector<T>{i});
+    if (i < n) step(PartOfVector<T>{i, n - i});
 }
 
 // sum += in

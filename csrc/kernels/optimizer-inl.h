@@ -33,15 +33,15 @@ template <typename T>
 void sgd(index_t n, const SgdStep<T>& s, const T* grad, T* value, T* velocity) {
     using V = Vec<T>;
     const V step = V::broadcast(-s.lr), momentum = V::broadcast(s.momentum);
-    for_each_vector<T>(n, [=, &s](auto load, auto store) {
-        const V w = load(value), g = penalized(s, load(grad), w);
+    for_each_vector<T>(n, [=, &s](auto at) {
+        const V w = at.load(value), g = penalized(s, at.load(grad), w);
         V direction = g;
         if (velocity != nullptr) {
-            const V v = fma(momentum, load(velocity), g);
-            store(v, velocity);
+            const V v = fma(momentum, at.load(velocity), g);
+            at.store(v, velocity);
             direction = s.nesterov ? fma(momentum, v, g) : v;
         }
-        store(fma(step, direction, w), value);
+        at.store(fma(step, direction, w), value);
     });
 }
 
@@ -52,15 +52,15 @@ void adam(index_t n, const AdamStep<T>& s, const T* grad, T* value, T* mean, T* 
     const V beta2 = V::broadcast(s.beta2), rest1 = V::broadcast(s.rest1);
     const V rest2 = V::broadcast(s.rest2), step = V::broadcast(-s.rate);
     const V root = V::broadcast(s.root), eps = V::broadcast(s.eps);
-    for_each_vector<T>(n, [=, &s](auto load, auto store) {
-        V w = load(value);
-        const V g = penalized(s, load(grad), w);
+    for_each_vector<T>(n, [=, &s](auto at) {
+        V w = at.load(value);
+        const V g = penalized(s, at.load(grad), w);
         w = w * shrink;
-        const V m = fma(beta1, load(mean), rest1 * g);
-        const V v = fma(beta2, load(square), rest2 * (g * g));
-        store(m, mean);
-        store(v, square);
-        store(fma(step, m / fma(root, sqrt(v), eps), w), value);
+        const V m = fma(beta1, at.load(mean), rest1 * g);
+        const V v = fma(beta2, at.load(square), rest2 * (g * g));
+        at.store(m, mean);
+        at.store(v, square);
+        at.store(fma(step, m / fma(root, sqrt(v), eps), w), value);
     });
 }
 
@@ -71,22 +71,22 @@ void rmsprop(index_t n, const RmspropStep<T>& s, const T* grad, T* value, T* squ
     using V = Vec<T>;
     const V alpha = V::broadcast(s.alpha), rest = V::broadcast(s.rest), eps = V::broadcast(s.eps);
     const V step = V::broadcast(-s.lr), momentum = V::broadcast(s.momentum);
-    for_each_vector<T>(n, [=, &s](auto load, auto store) {
-        const V w = load(value), g = penalized(s, load(grad), w);
-        const V v = fma(alpha, load(square), rest * (g * g));
-        store(v, square);
+    for_each_vector<T>(n, [=, &s](auto at) {
+        const V w = at.load(value), g = penalized(s, at.load(grad), w);
+        const V v = fma(alpha, at.load(square), rest * (g * g));
+        at.store(v, square);
         V variance = v;
         if (mean != nullptr) {
-            const V old = load(mean), m = fma(rest, g - old, old);
-            store(m, mean);
+            const V old = at.load(mean), m = fma(rest, g - old, old);
+            at.store(m, mean);
             variance = v - m * m;
         }
         V direction = g / (sqrt(variance) + eps);
         if (buffer != nullptr) {
-            direction = fma(momentum, load(buffer), direction);
-            store(direction, buffer);
+            direction = fma(momentum, at.load(buffer), direction);
+            at.store(direction, buffer);
         }
-        store(fma(step, direction, w), value);
+        at.store(fma(step, direction, w), value);
     });
 }
 
@@ -95,9 +95,9 @@ template <typename T>
 void clip(index_t n, T low, T high, T* values) {
     using V = Vec<T>;
     const V lowest = V::broadcast(low), highest = V::broadcast(high);
-    for_each_vector<T>(n, [=](auto load, auto store) {
-        const V x = load(values);
-        store(select<T>(lowest > x, lowest, select<T>(x > highest, highest, x)), values);
+    for_each_vector<T>(n, [=](auto at) {
+        const V x = at.load(values);
+        at.store(select<T>(lowest > x, lowest, select<T>(x > highest, highest, x)), values);
     });
 }
 

@@ -32,13 +32,13 @@ Vec<T> inverse_power(Vec<T> x, T beta) {
 }
 
 // k + factor * (sum of squares)
-template <typename T, typename Load>
+template <typename T, typename At>
 Vec<T> response_scale(const ResponseNorm<T>& r, index_t rows, index_t row_step, const T* window,
-                      Load load) {
+                      At at) {
     using V = Vec<T>;
     V sum = V::zero();
     for (index_t row = 0; row < rows; ++row) {
-        const V x = load(window + row * row_step);
+        const V x = at.load(window + row * row_step);
         sum = fma(x, x, sum);
     }
     return fma(V::broadcast(r.factor), sum, V::broadcast(r.k));
@@ -48,9 +48,9 @@ Vec<T> response_scale(const ResponseNorm<T>& r, index_t rows, index_t row_step, 
 template <typename T>
 void response_norm(const ResponseNorm<T>& r, index_t n, index_t rows, index_t row_step,
                    const T* window, const T* in, T* out) {
-    for_each_vector<T>(n, [=, &r](auto load, auto store) {
-        const Vec<T> scale = response_scale<T>(r, rows, row_step, window, load);
-        store(load(in) * inverse_power(scale, r.beta), out);
+    for_each_vector<T>(n, [=, &r](auto at) {
+        const Vec<T> scale = response_scale<T>(r, rows, row_step, window, at);
+        at.store(at.load(in) * inverse_power(scale, r.beta), out);
     });
 }
 
@@ -59,11 +59,11 @@ template <typename T>
 void response_norm_terms(const ResponseNorm<T>& r, index_t n, index_t rows, index_t row_step,
                          const T* window, const T* grad_output, const T* input, T* scaled,
                          T* terms) {
-    for_each_vector<T>(n, [=, &r](auto load, auto store) {
-        const Vec<T> scale = response_scale<T>(r, rows, row_step, window, load);
-        const Vec<T> g = load(grad_output) * inverse_power(scale, r.beta);
-        store(g, scaled);
-        store(g * load(input) / scale, terms);
+    for_each_vector<T>(n, [=, &r](auto at) {
+        const Vec<T> scale = response_scale<T>(r, rows, row_step, window, at);
+        const Vec<T> g = at.load(grad_output) * inverse_power(scale, r.beta);
+        at.store(g, scaled);
+        at.store(g * at.load(input) / scale, terms);
     });
 }
 
@@ -72,10 +72,10 @@ template <typename T>
 void response_norm_backward(T factor, index_t n, index_t rows, index_t row_step, const T* terms,
                             const T* scaled, const T* input, T* grad_input) {
     using V = Vec<T>;
-    for_each_vector<T>(n, [=](auto load, auto store) {
+    for_each_vector<T>(n, [=](auto at) {
         V sum = V::zero();
-        for (index_t row = 0; row < rows; ++row) sum = sum + load(terms + row * row_step);
-        store(fma(V::broadcast(factor) * load(input), sum, load(scaled)), grad_input);
+        for (index_t row = 0; row < rows; ++row) sum = sum + at.load(terms + row * row_step);
+        at.store(fma(V::broadcast(factor) * at.load(input), sum, at.load(scaled)), grad_input);
     });
 }
 

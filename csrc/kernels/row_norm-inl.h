@@ -53,11 +53,11 @@ void normalize_row_backward(index_t n, T center, T factor, T factor_x, T constan
     using V = Vec<T>;
     const V c = V::broadcast(center), f = V::broadcast(factor), fx = V::broadcast(factor_x),
             k = V::broadcast(constant);
-    for_each_vector<T>(n, [=](auto load, auto store) {
-        const V g = load(grad_output), x = load(input) - c;
-        store(fma(g * f, load(weight), fma(x, fx, k)), grad_input);
-        store(fma(g, x * f, load(grad_weight)), grad_weight);
-        store(g + load(grad_bias), grad_bias);
+    for_each_vector<T>(n, [=](auto at) {
+        const V g = at.load(grad_output), x = at.load(input) - c;
+        at.store(fma(g * f, at.load(weight), fma(x, fx, k)), grad_input);
+        at.store(fma(g, x * f, at.load(grad_weight)), grad_weight);
+        at.store(g + at.load(grad_bias), grad_bias);
     });
 }
 
