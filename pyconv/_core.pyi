@@ -264,16 +264,131 @@ def batch_norm(
     weight: _Array | None,
     bias: _Array | None,
     eps: float,
+    activation: str | None,
     out: _Array | None,
     /,
 ) -> _Array: ...
+def batch_norm_training(
+    input: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    eps: float,
+    activation: str | None,
+    out: _Array | None,
+    /,
+) -> tuple[_Array, _Array, _Array]: ...
 def batch_norm_backward(
     grad_output: _Array,
     input: _Array,
     mean: _Array,
     var: _Array,
     weight: _Array | None,
+    bias: _Array | None,
     training: bool,
+    eps: float,
+    activation: str | None,
+    /,
+) -> tuple[_Array, _Array, _Array]: ...
+def group_norm(
+    input: _Array,
+    num_groups: int,
+    weight: _Array | None,
+    bias: _Array | None,
+    eps: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def group_norm_backward(
+    grad_output: _Array, input: _Array, num_groups: int, weight: _Array | None, eps: float, /
+) -> tuple[_Array, _Array, _Array]: ...
+def instance_norm(
+    input: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    eps: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def instance_norm_backward(
+    grad_output: _Array, input: _Array, weight: _Array | None, eps: float, /
+) -> tuple[_Array, _Array, _Array]: ...
+def layer_norm(
+    input: _Array,
+    normalized_shape: _Sizes,
+    weight: _Array | None,
+    bias: _Array | None,
+    eps: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def layer_norm_backward(
+    grad_output: _Array,
+    input: _Array,
+    normalized_shape: _Sizes,
+    weight: _Array | None,
     eps: float,
     /,
 ) -> tuple[_Array, _Array, _Array]: ...
+def local_response_norm(
+    input: _Array, size: int, alpha: float, beta: float, k: float, out: _Array | None, /
+) -> _Array: ...
+def local_response_norm_backward(
+    grad_output: _Array,
+    input: _Array,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+
+# Lists of arrays, one a parameter, changed in place; `name` begins error messages. A list of arrays
+# that an optimizer may do without is empty then.
+def sgd_step(
+    name: str,
+    values: list[_Array],
+    grads: list[_Array],
+    velocity: list[_Array],
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    l1: float,
+    /,
+) -> None: ...
+def adam_step(
+    name: str,
+    values: list[_Array],
+    grads: list[_Array],
+    mean: list[_Array],
+    square: list[_Array],
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    l1: float,
+    decoupled_weight_decay: float,
+    /,
+) -> None: ...
+def rmsprop_step(
+    name: str,
+    values: list[_Array],
+    grads: list[_Array],
+    square: list[_Array],
+    mean: list[_Array],
+    buffer: list[_Array],
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+    l1: float,
+    /,
+) -> None: ...
+def sum_of_squares(name: str, grads: list[_Array], /) -> float: ...
+def scale_arrays(name: str, grads: list[_Array], factor: float, /) -> None: ...
+def clip_arrays(name: str, grads: list[_Array], limit: float, /) -> None: ...
+def zero_arrays(name: str, grads: list[_Array], /) -> None: ...

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimizers and a learning-rate schedule.
+"""Optimizers, what is done to gradients before a step, and a learning-rate schedule.
 
-An optimizer changes parameters in place from their gradients. It allocates its state and one scratch
-buffer when it is made, nothing in `step`. With g the gradient, w the value::
+An optimizer changes parameters in place from their gradients. It allocates its state when it is made,
+nothing in `step`, which is one call for all parameters. With g the gradient, w the value::
 
     g  = grad + weight_decay * w + l1 * sign(w)     (AdamW instead shrinks w by lr * weight_decay)
-    SGD    v = momentum * v + g                     w -= lr * v       (Nesterov: g + momentum * v)
-    Adam   m = b1 * m + (1 - b1) * g                w -= lr * (m / (1 - b1**t))
-           v = b2 * v + (1 - b2) * g**2                  / (sqrt(v / (1 - b2**t)) + eps)
+    SGD      v = momentum * v + g                   w -= lr * v       (Nesterov: g + momentum * v)
+    Adam     m = b1 * m + (1 - b1) * g              w -= lr * (m / (1 - b1**t))
+             v = b2 * v + (1 - b2) * g**2                / (sqrt(v / (1 - b2**t)) + eps)
+    RMSprop  v = alpha * v + (1 - alpha) * g**2     d = g / (sqrt(v) + eps)
+             b = momentum * b + d                   w -= lr * b       (without momentum: lr * d)
 
 References
 ----------
 Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum. ICML 2013.
 Kingma, Ba: Adam. ICLR 2015, algorithm 1. Loshchilov, Hutter: Decoupled Weight Decay. ICLR 2019.
+Tieleman, Hinton: Lecture 6.5, rmsprop. Neural Networks for Machine Learning, 2012.
+Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML 2013.
 """
 
 from __future__ import annotations
@@ -24,18 +28,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyconv import _core
 from pyconv.layers.base import Parameter
 
-__all__ = ["SGD", "Adam", "AdamW", "CosineSchedule", "Optimizer"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineSchedule",
+    "Optimizer",
+    "RMSprop",
+    "clip_grad_norm",
+    "clip_grad_value",
+]
 
 
 class Optimizer:
-    """Base of all optimizers: the parameters, the regularised gradient, and the saved state.
+    """Base of all optimizers: the parameters and the saved state.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        Usually ``model.parameters()``.
+        Usually ``model.parameters()``. One that occurs twice is stepped once. The arrays of each must
+        be C-contiguous and writeable when `step` or `zero_grad` is called.
     lr : float
         Learning rate; may be assigned at any time.
     weight_decay : float
@@ -53,7 +68,7 @@ class Optimizer:
         l1: float = 0.0,
         slots: tuple[str, ...] = (),
     ) -> None:
-        self.parameters = list(parameters)
+        self.parameters = list(dict.fromkeys(parameters))
         if not self.parameters:
             raise ValueError("Optimizer: parameters is empty, got 0; expected at least 1")
         name = type(self).__name__
@@ -65,23 +80,26 @@ class Optimizer:
         self._slots: dict[str, list[NDArray[Any]]] = {
             slot: [np.zeros_like(p.value) for p in self.parameters] for slot in slots
         }
-        # Two scratch arrays per dtype, as large as the largest parameter, shared by all.
-        self._scratch: dict[np.dtype[Any], NDArray[Any]] = {}
-        for dtype in {p.value.dtype for p in self.parameters}:
-            size = max(p.value.size for p in self.parameters if p.value.dtype == dtype)
-            self._scratch[dtype] = np.empty((2, size), dtype)
 
     def step(self) -> None:
-        """Change every parameter by one step along its gradient."""
+        """Change every parameter by one step along its gradient.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array of a parameter has been replaced by one that cannot be changed in place. Nothing
+            has been changed then.
+        """
+        values = [parameter.value for parameter in self.parameters]
+        self._update(self.steps + 1, values, [parameter.grad for parameter in self.parameters])
         self.steps += 1
-        for index, parameter in enumerate(self.parameters):
-            self._update(index, parameter)
+        for parameter in self.parameters:
             parameter.bump()
 
     def zero_grad(self) -> None:
         """Fill all gradients with 0, in place."""
-        for parameter in self.parameters:
-            parameter.zero_grad()
+        name = f"{type(self).__name__}.zero_grad"
+        _core.zero_arrays(name, [parameter.grad for parameter in self.parameters])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return a copy of all that `step` depends on besides the parameters, as arrays."""
@@ -119,27 +137,9 @@ class Optimizer:
             for index, array in enumerate(arrays):
                 array[...] = state[f"{index}.{slot}"]
 
-    def _update(self, index: int, parameter: Parameter) -> None:
-        """Change one parameter in place."""
+    def _update(self, step: int, values: list[NDArray[Any]], grads: list[NDArray[Any]]) -> None:
+        """Change all values in place; steps are counted from 1."""
         raise NotImplementedError(f"{type(self).__name__} has no _update")
-
-    def _regularized(self, parameter: Parameter) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the gradient with the penalties added, and a scratch array of its shape.
-
-        Without penalties the gradient is ``parameter.grad`` itself: it is not to be written to.
-        """
-        value, gradient = parameter.value, parameter.grad
-        penalized, scratch = (
-            row.reshape(value.shape) for row in self._scratch[value.dtype][:, : value.size]
-        )
-        if self.weight_decay:
-            np.multiply(value, self.weight_decay, out=scratch)
-            gradient = np.add(gradient, scratch, out=penalized)
-        if self.l1:
-            np.sign(value, out=scratch)
-            scratch *= self.l1
-            gradient = np.add(gradient, scratch, out=penalized)
-        return gradient, scratch
 
 
 class SGD(Optimizer):
@@ -163,23 +163,24 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay=weight_decay, l1=l1, slots=slots)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def _update(self, index: int, parameter: Parameter) -> None:
-        gradient, step = self._regularized(parameter)
-        if not self.momentum:
-            direction = gradient
-        else:
-            velocity = self._slots["velocity"][index]
-            velocity *= self.momentum
-            velocity += gradient
-            direction = velocity
-            if self.nesterov:
-                np.multiply(velocity, self.momentum, out=step)
-                direction = np.add(gradient, step, out=step)
-        parameter.value -= np.multiply(direction, self.lr, out=step)
+    def _update(self, step: int, values: list[NDArray[Any]], grads: list[NDArray[Any]]) -> None:
+        _core.sgd_step(
+            type(self).__name__,
+            values,
+            grads,
+            self._slots.get("velocity", []),
+            self.lr,
+            self.momentum,
+            self.nesterov,
+            self.weight_decay,
+            self.l1,
+        )
 
 
 class Adam(Optimizer):
     """Adam, with an optional L2 penalty in the gradient."""
+
+    decoupled_weight_decay = 0.0
 
     def __init__(
         self,
@@ -197,25 +198,21 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, weight_decay=weight_decay, l1=l1, slots=("mean", "square"))
         self.betas, self.eps = betas, eps
 
-    def _update(self, index: int, parameter: Parameter) -> None:
-        gradient, step = self._regularized(parameter)
-        mean, square = self._slots["mean"][index], self._slots["square"][index]
-        beta1, beta2 = self.betas
-
-        mean *= beta1
-        mean += np.multiply(gradient, 1 - beta1, out=step)
-        np.multiply(gradient, gradient, out=step)
-        step *= 1 - beta2
-        square *= beta2
-        square += step
-
-        # step = lr * mean_hat / (sqrt(square_hat) + eps), the bias corrections taken out as scalars
-        np.sqrt(square, out=step)
-        step /= math.sqrt(1 - beta2**self.steps)
-        step += self.eps
-        np.divide(mean, step, out=step)
-        step *= self.lr / (1 - beta1**self.steps)
-        parameter.value -= step
+    def _update(self, step: int, values: list[NDArray[Any]], grads: list[NDArray[Any]]) -> None:
+        _core.adam_step(
+            type(self).__name__,
+            values,
+            grads,
+            self._slots["mean"],
+            self._slots["square"],
+            step,
+            self.lr,
+            *self.betas,
+            self.eps,
+            self.weight_decay,
+            self.l1,
+            self.decoupled_weight_decay,
+        )
 
 
 class AdamW(Adam):
@@ -234,9 +231,110 @@ class AdamW(Adam):
         # Not a penalty in the gradient, so the base class is not to see it.
         self.weight_decay, self.decoupled_weight_decay = 0.0, weight_decay
 
-    def _update(self, index: int, parameter: Parameter) -> None:
-        parameter.value *= 1 - self.lr * self.decoupled_weight_decay
-        super()._update(index, parameter)
+
+class RMSprop(Optimizer):
+    """RMSprop in torch's form: eps is added outside the root.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr : float
+    alpha : float
+        How much of the mean square is kept in each step.
+    eps : float
+        Added to its root.
+    weight_decay, l1 : float
+        As of every optimizer.
+    momentum : float
+        Of the scaled gradients.
+    centered : bool
+        Divide by the root of the variance instead of the mean square, with a mean gradient that is
+        followed in the same way.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        l1: float = 0.0,
+    ) -> None:
+        if not 0 <= alpha < 1:
+            raise ValueError(f"RMSprop: alpha is out of range, got {alpha}; expected 0 <= a < 1")
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"RMSprop: momentum is out of range, got {momentum}; expected 0 <= m < 1"
+            )
+        slots = ("square",) + ("mean",) * bool(centered) + ("buffer",) * bool(momentum)
+        super().__init__(parameters, lr, weight_decay=weight_decay, l1=l1, slots=slots)
+        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+
+    def _update(self, step: int, values: list[NDArray[Any]], grads: list[NDArray[Any]]) -> None:
+        _core.rmsprop_step(
+            type(self).__name__,
+            values,
+            grads,
+            self._slots["square"],
+            self._slots.get("mean", []),
+            self._slots.get("buffer", []),
+            self.lr,
+            self.alpha,
+            self.eps,
+            self.momentum,
+            self.weight_decay,
+            self.l1,
+        )
+
+
+def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
+    """Scale all gradients, in place, so that their common norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    max_norm : float
+        Not negative.
+
+    Returns
+    -------
+    float
+        The norm before: the root of the sum of all squares, summed in float64.
+
+    Notes
+    -----
+    ``grad *= min(1, max_norm / (norm + 1e-6))``, as torch does. If a gradient holds a NaN the norm is
+    NaN, and so are all gradients afterwards. If one holds an infinity the norm is infinite, and all
+    gradients become 0, but for the infinite ones, which become NaN.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm: max_norm is out of range, got {max_norm}; expected >= 0")
+    grads = [parameter.grad for parameter in dict.fromkeys(parameters)]
+    norm = math.sqrt(_core.sum_of_squares("clip_grad_norm", grads))
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1:
+        _core.scale_arrays("clip_grad_norm", grads, factor)
+    return norm
+
+
+def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
+    """Bring every value of every gradient into [-clip_value, clip_value], in place; NaN stays.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    clip_value : float
+        Not negative.
+    """
+    if not clip_value >= 0:
+        raise ValueError(
+            f"clip_grad_value: clip_value is out of range, got {clip_value}; expected >= 0"
+        )
+    _core.clip_arrays("clip_grad_value", [parameter.grad for parameter in parameters], clip_value)
 
 
 class CosineSchedule:

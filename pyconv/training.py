@@ -21,7 +21,7 @@ from pyconv.data import Dataset, as_input
 from pyconv.io import PathLike
 from pyconv.layers.base import Layer
 from pyconv.losses import Loss
-from pyconv.optim import Optimizer
+from pyconv.optim import Optimizer, clip_grad_norm
 from pyconv.progress import open_progress
 
 __all__ = ["Epoch", "History", "TrainingInterrupted", "evaluate", "fit", "predict"]
@@ -87,6 +87,7 @@ def fit(
     validation_data: Dataset | None = None,
     augment: Augmentation | None = None,
     schedule: Callable[[int], float] | None = None,
+    max_grad_norm: float | None = None,
     patience: int | None = None,
     checkpoint: PathLike | None = None,
     resume: bool = False,
@@ -113,6 +114,8 @@ def fit(
         ``augment(images, rng)`` returns a changed copy of a batch.
     schedule : callable, optional
         ``schedule(step)`` returns the learning rate of each step, counted from 0.
+    max_grad_norm : float, optional
+        Gradients are scaled down to this common norm (`pyconv.optim.clip_grad_norm`) before each step.
     patience : int, optional
         Stop when the validation loss has not fallen for this many epochs. The model then has, and
         with a patience always ends with, the weights of the epoch with the lowest one.
@@ -143,6 +146,10 @@ def fit(
         The loss became infinite or NaN.
     """
     _check_arguments(epochs, batch_size, train_data, validation_data, patience, checkpoint, resume)
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(
+            f"fit: max_grad_norm is not positive, got {max_grad_norm}; expected a number above 0"
+        )
     history = History()
     best = _Best(patience)
     run = dict(run or {})
@@ -170,7 +177,7 @@ def fit(
                     if schedule is not None:
                         optimizer.lr = schedule(optimizer.steps)
                     pixels = images if augment is None else augment(images, rng)
-                    _train_step(model, loss, optimizer, pixels, labels, totals)
+                    _train_step(model, loss, optimizer, pixels, labels, totals, max_grad_norm)
                     bar.batch(epoch, totals.loss, totals.accuracy)
                 row = _close_epoch(
                     epoch, model, loss, totals, validation_data, batch_size, optimizer.lr, started
@@ -232,6 +239,7 @@ def _train_step(
     images: Array,
     labels: Array,
     totals: _Totals,
+    max_grad_norm: float | None,
 ) -> None:
     """Forward, backward, and one step of the optimizer."""
     output = model(as_input(images, _dtype(model)))
@@ -242,6 +250,8 @@ def _train_step(
         )
     optimizer.zero_grad()
     model.backward(loss.backward())
+    if max_grad_norm is not None:
+        clip_grad_norm(optimizer.parameters, max_grad_norm)
     optimizer.step()
     totals.add(value, output, labels)
 

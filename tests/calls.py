@@ -197,6 +197,99 @@ def _normalized_batch(draw: Draw, N: int) -> tuple[Array, ...]:
     return draw(N, 3, 5, 41), x, mean.astype(draw.dtype), var.astype(draw.dtype), draw(3)
 
 
+def _normalizations(function: str, arguments: Any, x: Sizes, w: Sizes) -> list[Call]:
+    """Return a normalisation by an image's own statistics, and its gradient."""
+    return [
+        Call(function, lambda d, N: (d(N, *x), *arguments, d(*w), d(*w)), large=1024),
+        Call(function, lambda d, N: (d(N, *x), *arguments), {"eps": 0.1}, "plain", large=1024),
+        Call(
+            f"{function}_backward",
+            lambda d, N: (d(N, *x), d(N, *x), *arguments, d(*w)),
+            large=1024,
+            per_image=False,
+        ),
+        Call(
+            f"{function}_backward",
+            lambda d, N: (d(N, *x), d(N, *x), *arguments),
+            {"eps": 0.1},
+            "plain",
+            large=1024,
+            per_image=False,
+        ),
+    ]
+
+
+_NORMALIZATIONS = [
+    Call("batch_norm_statistics", lambda d, N: (d(N, 3, 5, 41),), large=1024, per_image=False),
+    Call(
+        "batch_norm",
+        lambda d, N: (d(N, 3, 5, 41), d(3), d.positive(3), d(3), d(3)),
+        large=1024,
+    ),
+    Call(
+        "batch_norm",
+        lambda d, N: (d(N, 3, 41), d(3), d.positive(3), d(3), d(3)),
+        {"activation": "relu"},
+        "relu",
+        large=1024,
+    ),
+    Call(
+        "batch_norm_training",
+        lambda d, N: (d(N, 3, 5, 41), d(3), d(3)),
+        large=1024,
+        per_image=False,
+    ),
+    Call(
+        "batch_norm_training",
+        lambda d, N: (d(N, 3, 41), d(3), d(3)),
+        {"activation": "relu"},
+        "relu",
+        large=1024,
+        per_image=False,
+    ),
+    Call("batch_norm_backward", _normalized_batch, large=1024, per_image=False),
+    Call(
+        "batch_norm_backward",
+        lambda d, N: (*_normalized_batch(d, N), d(3)),
+        {"activation": "relu"},
+        "relu",
+        large=1024,
+        per_image=False,
+    ),
+    *(
+        Call(
+            "batch_norm_backward",
+            lambda d, N: (d(N, 3, 41), d(N, 3, 41), d(3), d.positive(3), d(3), d(3)),
+            {"training": False, "activation": activation},
+            name,
+            large=1024,
+            per_image=False,
+        )
+        for activation, name in ((None, "eval"), ("relu", "eval_relu"))
+    ),
+    *_normalizations("group_norm", (2,), (6, 3, 41), (6,)),
+    *_normalizations("instance_norm", (), (3, 41), (3,)),
+    *_normalizations("layer_norm", ((5, 41),), (5, 41), (5, 41)),
+    Call(
+        "local_response_norm",
+        lambda d, N: (d(N, 7, 41), 5),
+        {"alpha": 0.5},
+        large=1024,
+    ),
+    Call(
+        "local_response_norm",
+        lambda d, N: (d(N, 5, 41), 4),
+        {"alpha": 0.5, "beta": 0.6, "k": 2.0},
+        "power",
+    ),
+    Call(
+        "local_response_norm_backward",
+        lambda d, N: (d(N, 7, 41), d(N, 7, 41), 4),
+        {"alpha": 0.5},
+        large=1024,
+    ),
+]
+
 _PLANE = (3, 12, 41)
 _POOL = {"stride": 2, "padding": 1}
 
@@ -251,21 +344,6 @@ _POINTWISE = [
     Call("softmax_backward", lambda d, N: (d(N, 41), d.positive(N, 41)), large=16384),
     Call("log_softmax", lambda d, N: (d(N, 41),), large=16384),
     Call("log_softmax_backward", lambda d, N: (d(N, 41), -d.positive(N, 41)), large=16384),
-    Call("batch_norm_statistics", lambda d, N: (d(N, 3, 5, 41),), large=1024, per_image=False),
-    Call(
-        "batch_norm",
-        lambda d, N: (d(N, 3, 5, 41), d(3), d.positive(3), d(3), d(3)),
-        large=1024,
-    ),
-    Call("batch_norm_backward", _normalized_batch, large=1024, per_image=False),
-    Call(
-        "batch_norm_backward",
-        lambda d, N: (d(N, 3, 41), d(N, 3, 41), d(3), d.positive(3)),
-        {"training": False},
-        "eval",
-        large=1024,
-        per_image=False,
-    ),
     Call("dropout", lambda d, N: (d(N, 41), 0.4), large=16384, per_image=False),
     Call("dropout_backward", lambda d, N: (d(N, 41), d.positive(N, 41)), large=16384),
 ]
@@ -286,4 +364,4 @@ _LOSSES = [
     for function in (stem, f"{stem}_backward")
 ]
 
-CALLS = [*_PRODUCTS, *_CONVOLUTIONS, *_POOLS, *_POINTWISE, *_LOSSES]
+CALLS = [*_PRODUCTS, *_CONVOLUTIONS, *_POOLS, *_POINTWISE, *_NORMALIZATIONS, *_LOSSES]

@@ -29,9 +29,9 @@ NOT_PAIRS: tuple[Any, ...] = (
     (1.5, 1),
 )
 PAIRS = ("kernel_size", "output_size", "stride", "padding", "dilation", "output_padding")
-INTEGERS = ("groups", "divisor_override", "axis", "ignore_index")
-SHAPES = ("input_shape", "weight_shape")
-FLOATS = ("alpha", "beta", "negative_slope", "eps", "p", "label_smoothing", "margin")
+INTEGERS = ("groups", "num_groups", "size", "divisor_override", "axis", "ignore_index")
+SHAPES = ("input_shape", "weight_shape", "normalized_shape")
+FLOATS = ("alpha", "beta", "k", "negative_slope", "eps", "p", "label_smoothing", "margin")
 FLAGS = ("trans_a", "trans_b", "ceil_mode", "return_indices", "count_include_pad", "training")
 WORDS = ("activation", "algorithm")
 
@@ -51,8 +51,10 @@ def bad_values(name: str, good: Any, axes: int) -> Iterator[Any]:
         if name != "stride":
             yield None
     elif name in INTEGERS:
-        if name == "groups":
+        if name in {"groups", "num_groups"}:
             yield from (value for value in NUMBERS)
+        elif name == "size":
+            yield from (value for value in NUMBERS if not 0 < value < 2**63)
         elif name == "axis":
             yield from (value for value in NUMBERS if value not in {-1, 0})
         elif name == "divisor_override":

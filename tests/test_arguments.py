@@ -57,10 +57,18 @@ WRONG_TYPES: dict[str, Callable[[Array], Any]] = {
     "memoryview": lambda a: a.data,
 }
 WITH_BIAS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear")
+WITH_WEIGHT = [
+    "batch_norm",
+    "batch_norm_training",
+    "batch_norm_backward",
+    *(
+        f"{kind}_norm{suffix}"
+        for kind in ("group", "instance", "layer")
+        for suffix in ("", "_backward")
+    ),
+]
 OPTIONAL = {(function, "bias") for function in WITH_BIAS} | {
-    (function, name)
-    for function in ("batch_norm", "batch_norm_backward")
-    for name in ("weight", "bias")
+    (function, name) for function in WITH_WEIGHT for name in ("weight", "bias")
 }
 
 
@@ -224,7 +232,7 @@ def test_empty_batch_has_an_empty_result_or_a_sum_of_nothing(
     call: Call, isa: str, dtype: DType
 ) -> None:
     arguments = call.draw(dtype, 0)
-    if call.function == "batch_norm_statistics":
+    if call.function in {"batch_norm_statistics", "batch_norm_training"}:
         raises_naming(partial(call.run, arguments), "input")
         return
     with np.errstate(all="ignore"), warnings.catch_warnings():

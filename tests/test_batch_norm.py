@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pyconv
 import reference
-from checks import assert_gradient, assert_vjp, assert_within_bound, inner
+from checks import assert_gradient, assert_same_bits, assert_vjp, assert_within_bound, inner
 from pyconv import functional as F
 from reference import Array
 
@@ -131,3 +132,119 @@ def test_batch_norm_output_is_normalized(isa: str, dtype: DType, rng: np.random.
     mean, var = reference.batch_norm_statistics(F.batch_norm(x, *F.batch_norm_statistics(x)))
     assert np.all(np.abs(mean) <= 1e-5)
     assert np.all(np.abs(var - 1) <= 1e-4)  # var / (var + 1e-5), var about 9
+
+
+@pytest.mark.parametrize("kind", ["far", "outlier first", "drift", "steps"])
+@pytest.mark.parametrize("shape", [(7, 2, 61, 53), (300, 2, 7, 7), (2, 1, 300, 301)])
+def test_variance_in_one_pass_keeps_its_digits(
+    shape: tuple[int, ...], kind: str, isa: str, dtype: DType, rng: np.random.Generator
+) -> None:
+    """A mean 1e4 times the deviation, a first value 1e6 deviations away, and means that change.
+
+    What a value differs from a centre near it is exact up to one rounding; every sum is of at most
+    2047 values in at least 8 partial sums, the rest in double. So the relative error of the variance
+    has a bound that does not grow with their number, where E[x**2] - E[x]**2 loses 1e8 eps.
+    """
+    x = rng.standard_normal(shape)
+    if kind == "far":
+        x += 1e4
+    elif kind == "outlier first":
+        x[:1, :, :1, :1] = 1e6
+    elif kind == "drift":
+        x += np.linspace(-1e4, 1e4, x.size).reshape(shape)
+    else:
+        x += 1e4 * rng.integers(-1, 2, (shape[0], shape[1], 1, 1))
+    x = x.astype(dtype)
+    mean, var = F.batch_norm_statistics(x)
+    expected_mean, expected_var = reference.batch_norm_statistics(x)
+    eps = np.finfo(dtype).eps
+    spread = np.sqrt(expected_var)
+    assert np.all(
+        np.abs(mean - expected_mean) <= 8 * eps * np.abs(expected_mean) + 64 * eps * spread
+    )
+    between = (
+        np.finfo(np.float64).eps * np.abs(expected_mean) / spread
+    )  # means of chunks, in double
+    assert np.all(np.abs(var - expected_var) <= (64 * eps + between) * expected_var)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_statistics_of_infinities(value: float, isa: str, dtype: DType) -> None:
+    """At every place: the mean is infinite, the variance and what follows from it NaN."""
+    for position in range(2 * 37):
+        x = np.ones((2, 1, 37), dtype)
+        x.flat[position] = value
+        mean, var = F.batch_norm_statistics(x)
+        np.testing.assert_array_equal(mean, value)
+        assert np.isnan(var).all()
+        assert np.isnan(F.batch_norm_training(x)[0]).all()
+
+
+def test_backward_with_an_infinite_mean_agrees_in_every_lane(isa: str, dtype: DType) -> None:
+    """Lanes beyond the end of a row must not add 0 * Inf to the sums."""
+    mean, var = np.full(1, np.inf, dtype), np.ones(1, dtype)
+    for size in range(1, 40):
+        x, g = np.ones((2, 1, size), dtype), np.ones((2, 1, size), dtype)
+        _, grad_weight, grad_bias = F.batch_norm_backward(g, x, mean, var, training=False)
+        assert grad_weight == -np.inf
+        assert grad_bias == 2 * size
+
+
+@every_shape
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_batch_norm_training_is_statistics_and_batch_norm(
+    shape: tuple[int, ...],
+    activation: str | None,
+    isa: str,
+    dtype: DType,
+    rng: np.random.Generator,
+) -> None:
+    x, _, _, weight, bias, _ = draw(rng, shape, dtype)
+    mean, var = F.batch_norm_statistics(x)
+    expected = F.batch_norm(x, mean, var, weight, bias, eps=1e-3)
+    if activation == "relu":
+        expected = F.relu(expected)
+    got = F.batch_norm_training(x, weight, bias, eps=1e-3, activation=activation)
+    for one, other in zip(got, (expected, mean, var), strict=True):
+        assert_same_bits(one, other)
+
+
+@every_shape
+@pytest.mark.parametrize("training", [True, False])
+def test_fused_relu_has_the_bits_of_relu_behind_batch_norm(
+    shape: tuple[int, ...], training: bool, isa: str, dtype: DType, rng: np.random.Generator
+) -> None:
+    """Values that are exactly 0 after normalisation, and NaN, among them."""
+    x, mean, var, weight, bias, g = draw(rng, shape, dtype)
+    x[0].flat[:] = mean[0]  # normalised to the bias
+    bias[0] = 0
+    x[-1].flat[-1] = np.nan
+    output = F.batch_norm(x, mean, var, weight, bias)
+    fused = F.batch_norm(x, mean, var, weight, bias, activation="relu")
+    assert_same_bits(fused, F.relu(output))
+    got = F.batch_norm_backward(g, x, mean, var, weight, bias, training=training, activation="relu")
+    masked = F.relu_backward(g, F.relu(output))
+    expected = F.batch_norm_backward(masked, x, mean, var, weight, training=training)
+    for one, other in zip(got, expected, strict=True):
+        assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 150, 151), (40, 1, 40, 41), (1, 3, 400, 300)])
+def test_few_channels_are_shared_out_with_the_same_result(
+    shape: tuple[int, ...], dtype: DType, rng: np.random.Generator
+) -> None:
+    """More threads than channels: blocks of a channel, whose sums are put together in order."""
+    x, _, _, weight, bias, g = draw(rng, shape, dtype)
+
+    def run() -> list[Array]:
+        output, mean, var = F.batch_norm_training(x, weight, bias, activation="relu")
+        grads = F.batch_norm_backward(g, x, mean, var, weight, bias, activation="relu")
+        group = F.group_norm(x, 1, weight, bias)
+        return [output, mean, var, *grads, group, *F.group_norm_backward(g, x, 1, weight)]
+
+    with pyconv.num_threads(1):
+        expected = run()
+    for threads in (2, 3, 8):
+        with pyconv.num_threads(threads):
+            for one, other in zip(run(), expected, strict=True):
+                assert_same_bits(one, other)

@@ -53,6 +53,15 @@ LAYERS: dict[str, tuple[MakeLayer, tuple[int, ...]]] = {
     "softmax_channels": (lambda _: L.Softmax(axis=1), IMAGE),
     "log_softmax": (lambda _: L.LogSoftmax(), (3, 7)),
     "batch_norm2d": (lambda _: L.BatchNorm2d(4, dtype=F64), IMAGE),
+    "batch_norm2d_relu": (lambda _: L.BatchNorm2d(4, activation="relu", dtype=F64), IMAGE),
+    "layer_norm": (lambda _: L.LayerNorm(IMAGE[2:], dtype=F64), IMAGE),
+    "layer_norm_no_bias": (lambda _: L.LayerNorm(7, bias=False, dtype=F64), (3, 7)),
+    "layer_norm_plain": (lambda _: L.LayerNorm(7, elementwise_affine=False), (3, 7)),
+    "group_norm": (lambda _: L.GroupNorm(2, 4, dtype=F64), IMAGE),
+    "group_norm_plain": (lambda _: L.GroupNorm(2, 4, affine=False), IMAGE),
+    "instance_norm2d": (lambda _: L.InstanceNorm2d(4, dtype=F64), IMAGE),
+    "instance_norm2d_affine": (lambda _: L.InstanceNorm2d(4, affine=True, dtype=F64), IMAGE),
+    "local_response_norm": (lambda _: L.LocalResponseNorm(3, 0.5), IMAGE),
     "flatten": (lambda _: L.Flatten(), IMAGE),
     "sequential_empty": (lambda _: L.Sequential(), IMAGE),
     "residual": (
@@ -435,6 +444,73 @@ def test_repr_reads_like_the_constructor() -> None:
     for make, _ in LAYERS.values():
         layer = make(np.random.default_rng(0))
         assert repr(layer).startswith(type(layer).__name__ + "(")
+
+
+def test_normalization_layers_of_torch_load_and_agree(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    theirs = torch.nn.Sequential(
+        torch.nn.LocalResponseNorm(5, 0.5, 0.75, 2.0),
+        torch.nn.GroupNorm(2, 6),
+        torch.nn.InstanceNorm2d(6, 1e-3, 0.1, True),
+        torch.nn.LayerNorm((5, 4), 1e-3),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(),
+        torch.nn.LayerNorm(4, bias=False),
+    ).double()
+    for parameter in theirs.parameters():
+        parameter.data.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
+    ours = L.Sequential(
+        L.LocalResponseNorm(5, 0.5, 0.75, 2.0),
+        L.GroupNorm(2, 6, dtype=F64),
+        L.InstanceNorm2d(6, 1e-3, 0.1, True, dtype=F64),
+        L.LayerNorm((5, 4), 1e-3, dtype=F64),
+        L.BatchNorm2d(6, activation="relu", dtype=F64),
+        L.Sequential(),
+        L.LayerNorm(4, bias=False, dtype=F64),
+    )
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
+    x, g = rng.standard_normal((2, 3, 6, 5, 4))
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = theirs(tensor)
+    np.testing.assert_allclose(ours(x), expected.detach().numpy(), rtol=1e-9, atol=1e-10)
+    expected.backward(torch.tensor(g))
+    np.testing.assert_allclose(ours.backward(g), tensor.grad.numpy(), rtol=1e-7, atol=1e-9)
+    for parameter, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(parameter.grad, other.grad.numpy(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: L.BatchNorm2d(4, activation="gelu"), "BatchNorm2d: activation is unknown"),
+        (
+            lambda: L.GroupNorm(3, 4),
+            "GroupNorm: num_groups does not divide num_channels, got 3 and 4",
+        ),
+        (lambda: L.InstanceNorm2d(4, track_running_stats=True), "track_running_stats is not supp"),
+    ],
+)
+def test_normalization_layers_check_arguments(make: Callable[[], Layer], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_with_relu_is_batch_norm_before_relu(
+    training: bool, rng: np.random.Generator
+) -> None:
+    x, g = rng.standard_normal((2, 4, 3, 7, 7)).astype(np.float32)
+    fused, plain = L.BatchNorm2d(3, activation="relu"), L.Sequential(L.BatchNorm2d(3), L.ReLU())
+    for layer in (fused, plain):
+        for parameter in layer.parameters():
+            parameter.value[...] = np.linspace(-1, 1, 3)
+        if not training:
+            layer.eval(differentiable=True)
+    assert_same_bits(fused(x), plain(x))
+    assert_same_bits(fused.backward(g), plain.backward(g))
+    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
+        assert_same_bits(one.grad, other.grad)
 
 
 def test_state_dict_of_torch_loads_and_agrees(rng: np.random.Generator) -> None:

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pyconv
 from checks import assert_same_bits
 from pyconv.layers import Parameter
-from pyconv.optim import SGD, Adam, AdamW, CosineSchedule, Optimizer
+from pyconv.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineSchedule,
+    Optimizer,
+    RMSprop,
+    clip_grad_norm,
+    clip_grad_value,
+)
 
 Make = Callable[[list[Parameter]], Optimizer]
 
@@ -32,6 +42,17 @@ OPTIMIZERS: dict[str, tuple[Make, str, dict[str, Any]]] = {
         lambda p: Adam(p, 0.01, (0.8, 0.95), 1e-6, weight_decay=0.1),
         "Adam",
         {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
+    ),
+    "rmsprop": (lambda p: RMSprop(p, 0.01), "RMSprop", {"lr": 0.01}),
+    "rmsprop_momentum": (
+        lambda p: RMSprop(p, 0.01, 0.9, 1e-6, 0.1, 0.8),
+        "RMSprop",
+        {"lr": 0.01, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.1, "momentum": 0.8},
+    ),
+    "rmsprop_centered": (
+        lambda p: RMSprop(p, 0.01, momentum=0.5, centered=True),
+        "RMSprop",
+        {"lr": 0.01, "momentum": 0.5, "centered": True},
     ),
     "adamw": (lambda p: AdamW(p, 0.01), "AdamW", {"lr": 0.01, "weight_decay": 0.01}),
 }
@@ -155,6 +176,11 @@ def test_load_state_dict_refuses_another_optimizer() -> None:
         (lambda: SGD(parameters(), 0.1, 1.0), "SGD: momentum is out of range"),
         (lambda: SGD(parameters(), 0.1, nesterov=True), "SGD: nesterov needs momentum"),
         (lambda: Adam(parameters(), betas=(0.9, 1.0)), "Adam: betas is out of range"),
+        (lambda: RMSprop(parameters(), alpha=1.0), "RMSprop: alpha is out of range, got 1.0"),
+        (lambda: RMSprop(parameters(), momentum=-1), "RMSprop: momentum is out of range"),
+        (lambda: clip_grad_norm(parameters(), -1), "clip_grad_norm: max_norm is out of range"),
+        (lambda: clip_grad_norm(parameters(), float("nan")), "max_norm is out of range, got nan"),
+        (lambda: clip_grad_value(parameters(), -1), "clip_grad_value: clip_value is out of range"),
         (lambda: AdamW(parameters(), weight_decay=-1), "AdamW: weight_decay is out of range"),
         (lambda: CosineSchedule(0.1, 10, warmup=11), "CosineSchedule: warmup is out of range"),
     ],
@@ -172,3 +198,224 @@ def test_cosine_schedule_rises_and_falls() -> None:
     assert rates[60] == pytest.approx(1.25)
     assert rates[110:] == [0.5] * 10
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+# The kernels -------------------------------------------------------------------------------------
+
+every_optimizer = pytest.mark.parametrize("make", [case[0] for case in OPTIMIZERS.values()])
+LANES = 16  # float32 in 512 bits
+
+
+def model(dtype: Any, rng: np.random.Generator) -> list[Parameter]:
+    """Parameters of every remainder of a vector, none at all, one value, and more than a piece."""
+    shapes: list[tuple[int, ...]] = [(), (0,), (70_001,), (40_000,)]
+    shapes += [(n,) for n in range(1, 2 * LANES + 4)]
+    return [Parameter(rng.standard_normal(shape).astype(dtype)) for shape in shapes]
+
+
+def steps_of(make: Make, dtype: Any, threads: int = 1) -> list[Parameter]:
+    rng = np.random.default_rng(3)
+    ours = model(dtype, rng)
+    optimizer = make(ours)
+    with pyconv.num_threads(threads):
+        run(optimizer, 4, rng)
+    return ours
+
+
+@every_optimizer
+def test_steps_in_float32_follow_those_in_float64(make: Make, isa: str) -> None:
+    """Four steps of at most ten roundings, each relative to values below 5 or to a step below 1."""
+    single, double = steps_of(make, np.float32), steps_of(make, np.float64)
+    for ours, exact in zip(single, double, strict=True):
+        # The float32 run draws the same numbers, rounded.
+        assert ours.value.dtype == np.float32
+        error = np.abs(ours.value - exact.value)
+        assert error.max(initial=0) <= 40 * 5 * np.finfo(np.float32).eps
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_are_the_same_for_any_number_of_threads(make: Make, dtype: Any, isa: str) -> None:
+    expected = steps_of(make, dtype)
+    for threads in (2, 5):
+        for ours, other in zip(steps_of(make, dtype, threads), expected, strict=True):
+            assert_same_bits(ours.value, other.value)
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_stay_where_they_are(
+    make: Make, dtype: Any, value: float, isa: str
+) -> None:
+    """One gradient is not finite: only its own value changes otherwise than without it."""
+    size = 2 * LANES + 3
+    for position in range(size):
+        plain, changed = (Parameter(np.linspace(-1, 1, size).astype(dtype)) for _ in range(2))
+        for parameter in (plain, changed):
+            parameter.grad.fill(0.5)
+        changed.grad[position] = value
+        for parameter in (plain, changed):
+            make([parameter]).step()
+        others = np.arange(size) != position
+        assert_same_bits(changed.value[others], plain.value[others])
+        assert not np.isfinite(changed.value[position])
+
+
+def test_rmsprop_matches_definition(rng: np.random.Generator) -> None:
+    (parameter,) = [Parameter(rng.standard_normal(4))]
+    optimizer = RMSprop([parameter], 0.01, 0.9, momentum=0.5, centered=True, l1=0.1)
+    value, square, mean, buffer = parameter.value.copy(), np.zeros(4), np.zeros(4), np.zeros(4)
+    for _ in range(5):
+        parameter.grad[...] = rng.standard_normal(4)
+        g = parameter.grad + 0.1 * np.sign(value)
+        square, mean = 0.9 * square + 0.1 * g**2, 0.9 * mean + 0.1 * g
+        buffer = 0.5 * buffer + g / (np.sqrt(square - mean**2) + 1e-8)
+        value = value - 0.01 * buffer
+        optimizer.step()
+    np.testing.assert_allclose(parameter.value, value, rtol=1e-9)
+
+
+def test_float32_and_float64_parameters_go_together() -> None:
+    mixed = [*parameters(np.float32), *parameters(np.float64)]
+    apart = [parameters(np.float32), parameters(np.float64)]
+    for parameter in [*mixed, *apart[0], *apart[1]]:
+        parameter.grad.fill(0.25)
+    for group in (mixed, *apart):
+        SGD(group, 0.1, 0.9).step()
+    for ours, other in zip(mixed, [*apart[0], *apart[1]], strict=True):
+        assert_same_bits(ours.value, other.value)
+
+
+def test_parameter_that_occurs_twice_is_stepped_once() -> None:
+    (parameter,) = [Parameter(np.ones(3))]
+    parameter.grad.fill(1)
+    SGD([parameter, parameter], 0.5).step()
+    np.testing.assert_array_equal(parameter.value, 0.5)
+
+
+def _spaced(array: Any) -> Any:
+    return np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)[..., ::2]
+
+
+def _read_only(array: Any) -> Any:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _misaligned(array: Any) -> Any:
+    raw = np.zeros(array.nbytes + 1, np.uint8)
+    return raw[1:].view(array.dtype).reshape(array.shape)
+
+
+BAD_ARRAYS: dict[str, tuple[Callable[[Any], Any], str, type[Exception]]] = {
+    "spaced": (_spaced, "is not C-contiguous and aligned", ValueError),
+    "misaligned": (_misaligned, "is not C-contiguous and aligned", ValueError),
+    "read-only": (_read_only, "is read-only", ValueError),
+    "integer": (lambda a: np.ones(a.shape, np.int64), "has dtype int64", TypeError),
+    "byte-swapped": (lambda a: a.astype(a.dtype.newbyteorder()), "has dtype >f8", TypeError),
+    "list": (lambda a: a.tolist(), "is not an array", TypeError),
+    "none": (lambda _: None, "is not an array", TypeError),
+}
+
+
+@every_optimizer
+@pytest.mark.parametrize("kind", BAD_ARRAYS)
+@pytest.mark.parametrize("attribute", ["value", "grad"])
+def test_bad_array_is_named_and_nothing_is_changed(make: Make, kind: str, attribute: str) -> None:
+    ours = parameters()
+    optimizer = make(ours)
+    spoil, message, error = BAD_ARRAYS[kind]
+    setattr(ours[2], attribute, spoil(getattr(ours[2], attribute)))
+    before = [np.array(p.value) for p in ours]
+    name = type(optimizer).__name__
+    with pytest.raises(error, match=rf"{name}: parameters\[2\].{attribute} {message}"):
+        optimizer.step()
+    assert optimizer.steps == 0
+    for parameter, value in zip(ours, before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+    if attribute == "grad":
+        with pytest.raises(error, match=rf"{name}.zero_grad: parameters\[2\].grad {message}"):
+            optimizer.zero_grad()
+        with pytest.raises(error, match=rf"clip_grad_norm: parameters\[2\].grad {message}"):
+            clip_grad_norm(ours, 1.0)
+
+
+def test_gradient_of_another_shape_or_dtype_is_named() -> None:
+    ours = parameters()
+    ours[1].grad = np.zeros(5)
+    with pytest.raises(ValueError, match=r"parameters\[1\].grad has shape \(5,\); expected \(4,\)"):
+        SGD(ours, 0.1).step()
+    ours[1].grad = np.zeros(4, np.float32)
+    with pytest.raises(
+        TypeError, match=r"parameters\[1\].grad is float32 but its value is float64"
+    ):
+        Adam(ours).step()
+
+
+# Clipping ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+def test_clip_grad_norm_matches_definition(dtype: Any, scale: float, isa: str) -> None:
+    """Where squares of float32 would overflow or vanish, too."""
+    rng = np.random.default_rng(4)
+    ours = model(dtype, rng)
+    for parameter in ours:
+        parameter.grad[...] = scale * rng.standard_normal(parameter.value.shape)
+    grads = [parameter.grad.astype(np.float64) for parameter in ours]
+    expected = np.sqrt(sum(float(np.sum(g**2)) for g in grads))
+    norm = clip_grad_norm(ours, expected / 3)
+    eps = float(np.finfo(dtype).eps)
+    assert norm == pytest.approx(expected, rel=64 * eps)
+    factor = expected / 3 / (expected + 1e-6)
+    for parameter, grad in zip(ours, grads, strict=True):
+        smallest = float(np.finfo(dtype).smallest_subnormal)
+        np.testing.assert_allclose(parameter.grad, grad * factor, rtol=70 * eps, atol=smallest)
+    before = [parameter.grad.copy() for parameter in ours]
+    assert clip_grad_norm(ours, 10 * norm + 1) < norm
+    for parameter, grad in zip(ours, before, strict=True):
+        assert_same_bits(parameter.grad, grad)  # small enough already
+
+
+def test_clip_grad_norm_is_the_same_for_any_number_of_threads(isa: str) -> None:
+    results = []
+    for threads in (1, 2, 5):
+        rng = np.random.default_rng(4)
+        ours = model(np.float32, rng)
+        for parameter in ours:
+            parameter.grad[...] = rng.standard_normal(parameter.value.shape)
+        with pyconv.num_threads(threads):
+            results.append((clip_grad_norm(ours, 1.0), [p.grad for p in ours]))
+    for norm, grads in results[1:]:
+        assert norm == results[0][0]
+        for grad, first in zip(grads, results[0][1], strict=True):
+            assert_same_bits(grad, first)
+
+
+def test_clip_grad_norm_agrees_with_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    for value in (0.5, np.inf, np.nan, 0.0):
+        ours = parameters()
+        for parameter in ours:
+            parameter.grad.fill(0.5)
+        ours[1].grad[2] = value
+        theirs = [torch.nn.Parameter(torch.tensor(p.value)) for p in ours]
+        for tensor, parameter in zip(theirs, ours, strict=True):
+            tensor.grad = torch.tensor(parameter.grad)
+        expected = float(torch.nn.utils.clip_grad_norm_(theirs, 0.7))
+        np.testing.assert_allclose(clip_grad_norm(ours, 0.7), expected, rtol=1e-14)
+        for tensor, parameter in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(parameter.grad, tensor.grad.numpy(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip_grad_value_is_numpys_clip(dtype: Any, isa: str) -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 0.5, -0.5, 0.25, -0.0, 3.0, -3.0], dtype)
+    for size in range(1, 2 * LANES + 4):
+        parameter = Parameter(np.zeros(size, dtype))
+        parameter.grad[...] = np.resize(values, size)
+        clip_grad_value([parameter], 0.5)
+        assert_same_bits(parameter.grad, np.clip(np.resize(values, size), -0.5, 0.5).astype(dtype))

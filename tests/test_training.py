@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The training loop: it learns, it stops early, and it resumes to the same bits."""
 
+import math
 import re
 import sys
 from dataclasses import replace
@@ -107,6 +108,26 @@ def test_fit_sets_the_scheduled_rate() -> None:
     _, history = train(epochs=4, schedule=lambda step: 0.001 * (step + 1))
     # 70 images make 5 batches an epoch.
     assert [row.lr for row in history.epochs] == pytest.approx([0.005, 0.01, 0.015, 0.02])
+
+
+def test_fit_limits_the_norm_of_gradients() -> None:
+    """With SGD at rate 1 a step is as long as the gradient."""
+    model = Sequential(Flatten(), Linear(64, 2, rng=np.random.default_rng(0)))
+    before = np.concatenate([parameter.value.ravel() for parameter in model.parameters()])
+    fit(
+        model,
+        CrossEntropyLoss(),
+        SGD(model.parameters(), 1.0),
+        TRAIN,
+        epochs=1,
+        batch_size=len(TRAIN),
+        rng=np.random.default_rng(0),
+        max_grad_norm=1e-3,
+        progress=False,
+    )
+    after = np.concatenate([parameter.value.ravel() for parameter in model.parameters()])
+    # Less 1e-6 of the divisor, and the rounding of values near 0.1.
+    assert np.linalg.norm(after - before) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_fit_sees_every_image_once_an_epoch() -> None:
@@ -281,6 +302,8 @@ def test_checkpoint_refuses_damage(tmp_path: Path) -> None:
         ({"epochs": 0}, "fit: epochs is not positive, got 0"),
         ({"patience": 0}, "fit: patience needs validation_data, got patience=0"),
         ({"patience": 2, "validation_data": None}, "fit: patience needs validation_data"),
+        ({"max_grad_norm": 0.0}, "fit: max_grad_norm is not positive, got 0.0"),
+        ({"max_grad_norm": math.nan}, "fit: max_grad_norm is not positive, got nan"),
         ({"resume": True}, "fit: resume needs a checkpoint, got None"),
         ({"validation_data": stripes(0)}, "fit: validation_data is empty"),
     ],

@@ -20,4 +20,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     def_pool2d(m);
     def_activation(m);
     def_batch_norm(m);
+    def_normalization(m);
+    def_optimizer(m);
 }

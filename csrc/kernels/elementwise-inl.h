@@ -18,6 +18,28 @@ void map(index_t n, T* out, Function function, const In*... in) {
     if (i < n) function(Vec<T>::load_part(in + i, n - i)...).store_part(out + i, n - i);
 }
 
+// Where the vector at index i of every array is: a whole one, or the first `count` lanes.
+template <typename T>
+struct WholeVector {
+    index_t i;
+    Vec<T> load(const T* p) const { return Vec<T>::load(p + i); }
+    void store(Vec<T> x, T* p) const { x.store(p + i); }
+};
+template <typename T>
+struct PartOfVector {
+    index_t i, count;
+    Vec<T> load(const T* p) const { return Vec<T>::load_part(p + i, count); }
+    void store(Vec<T> x, T* p) const { x.store_part(p + i, count); }
+};
+
+// Calls step(at) for each vector of n values, for loops over several arrays.
+template <typename T, typename Step>
+void for_each_vector(index_t n, Step step) {
+    index_t i = 0;
+    for (; i + Vec<T>::lanes <= n; i += Vec<T>::lanes) step(WholeVector<T>{i});
+    if (i < n) step(PartOfVector<T>{i, n - i});
+}
+
 // sum += in
 template <typename T>
 void add_to(index_t n, const T* in, T* sum) {
@@ -76,23 +98,6 @@ void tanh_backward(index_t n, const T* grad_output, const T* output, T* grad_inp
     map<T>(
         n, grad_input, [one](Vec<T> g, Vec<T> y) { return g * ((one - y) * (one + y)); },
         grad_output, output);
-}
-
-// (in - center) * factor + shift
-template <typename T>
-void affine(index_t n, const T* in, T center, T factor, T shift, T* out) {
-    const auto c = Vec<T>::broadcast(center), f = Vec<T>::broadcast(factor),
-               s = Vec<T>::broadcast(shift);
-    map<T>(n, out, [c, f, s](Vec<T> x) { return fma(x - c, f, s); }, in);
-}
-
-// a * factor_a + (b - center) * factor_b + shift
-template <typename T>
-void affine2(index_t n, const T* a, const T* b, T center, T factor_a, T factor_b, T shift, T* out) {
-    const auto c = Vec<T>::broadcast(center), fa = Vec<T>::broadcast(factor_a),
-               fb = Vec<T>::broadcast(factor_b), s = Vec<T>::broadcast(shift);
-    map<T>(
-        n, out, [c, fa, fb, s](Vec<T> x, Vec<T> y) { return fma(x, fa, fma(y - c, fb, s)); }, a, b);
 }
 
 }  // namespace pyconv::PYCONV_ISA

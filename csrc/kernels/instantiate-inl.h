@@ -11,8 +11,12 @@
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/normalize-inl.h"
+#include "kernels/optimizer-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/reduce-inl.h"
+#include "kernels/response_norm-inl.h"
+#include "kernels/row_norm-inl.h"
 #include "kernels/window-inl.h"
 #include "kernels/winograd-inl.h"
 
@@ -59,9 +63,20 @@ inline constexpr Kernels<T> kTable = {
     .tanh_backward = tanh_backward<T>,
     .reduce_sum = reduce_sum<T>,
     .reduce_square = reduce_square<T>,
-    .reduce_product = reduce_product<T>,
-    .affine = affine<T>,
-    .affine2 = affine2<T>,
+    .moments = moments<T>,
+    .normalize = normalize<T>,
+    .normalize_sums = normalize_sums<T>,
+    .normalize_backward = normalize_backward<T>,
+    .normalize_row = normalize_row<T>,
+    .weighted_sums = weighted_sums<T>,
+    .normalize_row_backward = normalize_row_backward<T>,
+    .response_norm = response_norm<T>,
+    .response_norm_terms = response_norm_terms<T>,
+    .response_norm_backward = response_norm_backward<T>,
+    .sgd = sgd<T>,
+    .adam = adam<T>,
+    .rmsprop = rmsprop<T>,
+    .clip = clip<T>,
     .fma_peak = fma_peak<T, PYCONV_MR * PYCONV_NV>,
 };
 

@@ -38,18 +38,9 @@ double reduce_sum(index_t n, const T* in) {
     return reduce<T>(n, [](Vec<T> sum, Vec<T> x) { return sum + x; }, in);
 }
 
-// sum of (in - center)^2
 template <typename T>
-double reduce_square(index_t n, const T* in, T center) {
-    const auto c = Vec<T>::broadcast(center);
-    return reduce<T>(n, [c](Vec<T> sum, Vec<T> x) { return fma(x - c, x - c, sum); }, in);
-}
-
-// sum of a * (b - center)
-template <typename T>
-double reduce_product(index_t n, const T* a, const T* b, T center) {
-    const auto c = Vec<T>::broadcast(center);
-    return reduce<T>(n, [c](Vec<T> sum, Vec<T> x, Vec<T> y) { return fma(x, y - c, sum); }, a, b);
+double reduce_square(index_t n, const T* in) {
+    return reduce<T>(n, [](Vec<T> sum, Vec<T> x) { return fma(x, x, sum); }, in);
 }
 
 // sum[j] = in[0, j] + in[1, j] + ...; rows >= 1.

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "kernels/optimizer.h"
 
 namespace pyconv {
 
@@ -108,6 +109,33 @@ struct PixelRun {
     index_t first, count, start;
 };
 
+// `count` runs of `size` values each, `step` apart: the planes of one channel in all images, or of a
+// group of channels. Arrays that are walked together are laid out alike.
+struct Planes {
+    index_t count, step, size;
+};
+
+// y = activation((x - center) * factor + shift)
+template <typename T>
+struct Normalization {
+    T center, factor, shift;
+    Activation activation = Activation::None;
+};
+
+// grad_input = g * factor_g + (input - center) * factor_x + constant; without `of_statistics`, g *
+// factor_g.
+template <typename T>
+struct NormalizationGradient {
+    T factor_g, factor_x, constant;
+    bool of_statistics;
+};
+
+// Local response normalisation: y = x * (k + factor * sum of x^2 over a window of channels)^-beta
+template <typename T>
+struct ResponseNorm {
+    T k, factor, beta;
+};
+
 // Name and signature of every kernel of element type T. What each computes stands at its template.
 #define PYCONV_KERNELS(X)                                                                          \
     X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
@@ -149,11 +177,32 @@ struct PixelRun {
     X(sigmoid_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)     \
     X(tanh_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)        \
     X(reduce_sum, double, index_t n, const T* in)                                                  \
-    X(reduce_square, double, index_t n, const T* in, T center)                                     \
-    X(reduce_product, double, index_t n, const T* a, const T* b, T center)                         \
-    X(affine, void, index_t n, const T* in, T center, T factor, T shift, T* out)                   \
-    X(affine2, void, index_t n, const T* a, const T* b, T center, T factor_a, T factor_b, T shift, \
-      T* out)                                                                                      \
+    X(reduce_square, double, index_t n, const T* in)                                               \
+    X(moments, void, const Planes& p, const T* in, double* mean, double* squares)                  \
+    X(normalize, void, const Planes& p, const Normalization<T>& z, const T* in, T* out)            \
+    X(normalize_sums, void, const Planes& p, const Normalization<T>& z, const T* grad_output,      \
+      const T* input, double* sums)                                                                \
+    X(normalize_backward, void, const Planes& p, const Normalization<T>& z,                        \
+      const NormalizationGradient<T>& d, const T* grad_output, const T* input, T* grad_input)      \
+    X(normalize_row, void, index_t n, T center, T factor, const T* in, const T* weight,            \
+      const T* bias, T* out)                                                                       \
+    X(weighted_sums, void, index_t n, T center, const T* grad_output, const T* input,              \
+      const T* weight, double* sums)                                                               \
+    X(normalize_row_backward, void, index_t n, T center, T factor, T factor_x, T constant,         \
+      const T* grad_output, const T* input, const T* weight, T* grad_input, T* grad_weight,        \
+      T* grad_bias)                                                                                \
+    X(response_norm, void, const ResponseNorm<T>& r, index_t n, index_t rows, index_t row_step,    \
+      const T* window, const T* in, T* out)                                                        \
+    X(response_norm_terms, void, const ResponseNorm<T>& r, index_t n, index_t rows,                \
+      index_t row_step, const T* window, const T* grad_output, const T* input, T* scaled,          \
+      T* terms)                                                                                    \
+    X(response_norm_backward, void, T factor, index_t n, index_t rows, index_t row_step,           \
+      const T* terms, const T* scaled, const T* input, T* grad_input)                              \
+    X(sgd, void, index_t n, const SgdStep<T>& s, const T* grad, T* value, T* velocity)             \
+    X(adam, void, index_t n, const AdamStep<T>& s, const T* grad, T* value, T* mean, T* square)    \
+    X(rmsprop, void, index_t n, const RmspropStep<T>& s, const T* grad, T* value, T* square,       \
+      T* mean, T* buffer)                                                                          \
+    X(clip, void, index_t n, T low, T high, T* values)                                             \
     X(fma_peak, double, index_t steps, T* result)
 
 template <typename T>

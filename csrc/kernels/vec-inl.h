@@ -92,6 +92,7 @@ struct Vec {
     friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
     friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
     friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+    friend Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
@@ -275,6 +276,34 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
     return {vfmaq_f64(c.v, a.v, b.v)};
 #else
     return {a.v * b.v + c.v};
+#endif
+}
+
+// The masked form of AVX-512, all lanes of which are wanted: GCC warns of an uninitialised register in the
+// plain one.
+inline Vec<float> sqrt(Vec<float> x) {
+#if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
+    return {_mm512_maskz_sqrt_ps(0xffff, x.v)};
+#elif defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
+    return {_mm256_sqrt_ps(x.v)};
+#elif defined(__ARM_NEON)
+    return {vsqrtq_f32(x.v)};
+#else
+    for (index_t l = 0; l < Vec<float>::lanes; ++l) x.v[l] = __builtin_sqrtf(x.v[l]);
+    return x;
+#endif
+}
+
+inline Vec<double> sqrt(Vec<double> x) {
+#if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
+    return {_mm512_maskz_sqrt_pd(0xff, x.v)};
+#elif defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
+    return {_mm256_sqrt_pd(x.v)};
+#elif defined(__ARM_NEON)
+    return {vsqrtq_f64(x.v)};
+#else
+    for (index_t l = 0; l < Vec<double>::lanes; ++l) x.v[l] = __builtin_sqrt(x.v[l]);
+    return x;
 #endif
 }
 

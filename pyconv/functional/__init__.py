@@ -60,7 +60,14 @@ from pyconv.functional.gemm import (
     linear_backward_input,
     linear_backward_weight,
 )
+from pyconv.functional.group_norm import (
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+)
 from pyconv.functional.im2col import col2im, im2col
+from pyconv.functional.layer_norm import layer_norm, layer_norm_backward
 from pyconv.functional.loss import (
     cross_entropy,
     cross_entropy_backward,
@@ -69,13 +76,19 @@ from pyconv.functional.loss import (
     multiclass_hinge,
     multiclass_hinge_backward,
 )
-from pyconv.functional.norm import batch_norm, batch_norm_backward, batch_norm_statistics
+from pyconv.functional.norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_statistics,
+    batch_norm_training,
+)
 from pyconv.functional.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
     max_pool2d,
     max_pool2d_backward,
 )
+from pyconv.functional.response_norm import local_response_norm, local_response_norm_backward
 
 __all__ = [
     "WeightCache",
@@ -87,6 +100,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_statistics",
+    "batch_norm_training",
     "col2im",
     "conv1d",
     "conv1d_backward_bias",
@@ -111,13 +125,21 @@ __all__ = [
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
     "global_max_pool2d",
+    "group_norm",
+    "group_norm_backward",
     "im2col",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
     "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
+    "local_response_norm",
+    "local_response_norm_backward",
     "log_softmax",
     "log_softmax_backward",
     "max_pool2d",

@@ -13,6 +13,12 @@ from pyconv.layers.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softm
 from pyconv.layers.base import Layer, Parameter
 from pyconv.layers.containers import Concat, Residual, Sequential
 from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
+from pyconv.layers.normalization import (
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from pyconv.layers.pooling import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -38,9 +44,13 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "GroupNorm",
+    "InstanceNorm2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MaxPool2d",
     "Parameter",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -24,6 +26,8 @@ class BatchNorm2d(Layer):
         Added to the variance.
     momentum : float
         Weight of the new batch: ``running = (1 - momentum) * running + momentum * batch``.
+    activation : None or "relu"
+        Applied to the result in the same pass over memory, forward and backward.
 
     Notes
     -----
@@ -41,9 +45,15 @@ class BatchNorm2d(Layer):
         eps: float = 1e-5,
         momentum: float = 0.1,
         *,
+        activation: str | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if activation not in {None, "relu"}:
+            raise ValueError(
+                f"BatchNorm2d: activation is unknown, got {activation!r}; expected None or 'relu'"
+            )
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.activation = activation
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
         self.running_mean: Array = np.zeros(num_features, dtype)
@@ -64,13 +74,13 @@ class BatchNorm2d(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the normalised input, same shape."""
+        weight, bias, options = self.weight.value, self.bias.value, self._options()
         if self.training:
-            mean, var = F.batch_norm_statistics(input)
+            output, mean, var = F.batch_norm_training(input, weight, bias, **options)
+            self._follow(mean, var, input.size // input.shape[1])
         else:
             mean, var = self.running_mean, self.running_var
-        output = F.batch_norm(input, mean, var, self.weight.value, self.bias.value, eps=self.eps)
-        if self.training:
-            self._follow(mean, var, input.size // input.shape[1])
+            output = F.batch_norm(input, mean, var, weight, bias, **options)
         self._save((input, mean, var, self.training))
         return output
 
@@ -78,11 +88,21 @@ class BatchNorm2d(Layer):
         """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
         input, mean, var, training = self._take_saved()
         grad_input, grad_weight, grad_bias = F.batch_norm_backward(
-            grad_output, input, mean, var, self.weight.value, training=training, eps=self.eps
+            grad_output,
+            input,
+            mean,
+            var,
+            self.weight.value,
+            self.bias.value,
+            training=training,
+            **self._options(),
         )
         self.weight.grad += grad_weight
         self.bias.grad += grad_bias
         return grad_input
+
+    def _options(self) -> dict[str, Any]:
+        return {"eps": self.eps, "activation": self.activation}
 
     def _follow(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values a channel."""
@@ -98,7 +118,12 @@ class BatchNorm2d(Layer):
         self.num_batches_tracked += 1
 
     def _options_repr(self) -> str:
-        return options_repr(self.num_features, eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1))
+        return options_repr(
+            self.num_features,
+            eps=(self.eps, 1e-5),
+            momentum=(self.momentum, 0.1),
+            activation=(self.activation, None),
+        )
 
 
 class Dropout(Layer):

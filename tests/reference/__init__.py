@@ -7,6 +7,7 @@ apart, which must not change the result) and is written to be compared by eye wi
 
 from reference.convolution import *
 from reference.convolution_nd import *
+from reference.normalization import *
 from reference.pointwise import *
 from reference.pooling import *
 from reference.window import *
