@@ -12,6 +12,9 @@
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/pack-inl.h"
+#include "kernels/pool-inl.h"
+#include "kernels/pool_indices-inl.h"
+#include "kernels/pool_backward-inl.h"
 #include "kernels/reduce-inl.h"
 #include "kernels/winograd-inl.h"
 
@@ -42,7 +45,11 @@ inline constexpr Kernels<T> kTable = {
     .pack_pixels = pack_pixels<T, kNR<T>>,
     .transpose = transpose<T>,
     .winograd = winograd<T>,
-    .max_rows = max_rows<T>,
+    .max_pool = max_pool<T>,
+    .max_pool_indices = max_pool_indices<T>,
+    .avg_pool = avg_pool<T>,
+    .avg_pool_backward = avg_pool_backward<T>,
+    .max_pool_backward = max_pool_backward<T>,
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,
     .scale = scale<T>,

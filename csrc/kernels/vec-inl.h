@@ -92,6 +92,8 @@ struct Vec {
     friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
     friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
     friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+    friend Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+    friend Mask operator<(Vec a, Vec b) { return a.v < b.v; }
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
@@ -189,18 +191,42 @@ inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which) {
     return load_lanes(p, which, zero());
 }
 
-// Lanes 0, 2, 4, ... of a, then those of b.
-template <typename T>
-Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
+// Lanes kFirst, kFirst + 2, ... of a, then those of b.
+template <typename T, int kFirst>
+Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;
-    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l] : b.v[2 * l - L];
+    for (int l = 0; l < L; ++l)
+        x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l - L + kFirst];
     return x;
 #else
-    typename Vec<T>::Mask even;
-    for (int l = 0; l < L; ++l) even[l] = 2 * l;
-    return {__builtin_shuffle(a.v, b.v, even)};
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = 2 * l + kFirst;
+    return {__builtin_shuffle(a.v, b.v, which)};
+#endif
+}
+template <typename T>
+Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
+    return alternate_lanes_of<T, 0>(a, b);
+}
+template <typename T>
+Vec<T> odd_lanes_of(Vec<T> a, Vec<T> b) {
+    return alternate_lanes_of<T, 1>(a, b);
+}
+
+// Lane l becomes lane (l + kBy) % lanes of x.
+template <typename T, int kBy>
+Vec<T> rotated(Vec<T> x) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+#if defined(__clang__)
+    Vec<T> y;
+    for (int l = 0; l < L; ++l) y.v[l] = x.v[(l + kBy) % L];
+    return y;
+#else
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = (l + kBy) % L;
+    return {__builtin_shuffle(x.v, which)};
 #endif
 }
 

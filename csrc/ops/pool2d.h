@@ -8,21 +8,19 @@
 #include <vector>
 
 #include "base/types.h"
+#include "kernels/table.h"
 #include "ops/conv_shape.h"
 
 namespace pyconv {
-
-// Taps begin, begin + dilation, ... below end, all inside the input; none when begin == end.
-struct Window {
-    index_t begin, end;
-    index_t extent;  // what the average divides by along this axis, padding counted or not
-};
 
 struct Pool2dShape {
     index_t N, C, H, W;
     index_t OH, OW;
     index_t dilation_h, dilation_w;
     std::vector<Window> rows, cols;  // OH and OW of them
+    // Where window o along W starts at o * stride_w - pad_left with taps_w taps, padding included;
+    // stride_w is 0 where they follow no such rule.
+    index_t stride_w, taps_w, pad_left;
 
     struct Options {
         Pair kernel_size, stride;

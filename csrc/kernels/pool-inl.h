@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Pooling: maximum and average of the windows of H x W planes. Included once per ISA.
+//
+// Separable. The rows of a window are reduced to one line, a vector of columns at a time, and then the
+// windows along that line:
+//
+//       W columns                        left   W    right
+//     +-----------+                     +----+-----+-------+           OW outputs
+//     | rows of a |   column by column  | id | ... |  id   |  window  +---------+
+//     |  window   |  -----------------> +----+-----+-------+ -------> | . . . . |
+//     +-----------+                       a line in scratch  by window+---------+
+//
+// The padding of a line is the identity of the reduction (-inf or 0), so that windows at the border are
+// windows like any other. Windows at stride 1 are shifted loads, at stride 2 even lanes of two
+// loads; others are visited one by one. Several lines are made before the first is read: a load
+// that spans two stores waits until both have reached the cache.
+//
+// A vector at the end of a row goes beyond it, into values that follow in the same array: they are
+// overwritten when their turn comes. Only where the array itself ends are fewer lanes touched.
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+// All lanes of a vector, or the first few.
+struct AllLanes {};
+struct SomeLanes {
+    index_t count;
+};
+template <typename T>
+Vec<T> load(const T* p, AllLanes) {
+    return Vec<T>::load(p);
+}
+template <typename T>
+Vec<T> load(const T* p, SomeLanes which) {
+    return Vec<T>::load_part(p, which.count);
+}
+template <typename T>
+void store(Vec<T> x, T* p, AllLanes) {
+    x.store(p);
+}
+template <typename T>
+void store(Vec<T> x, T* p, SomeLanes which) {
+    x.store_part(p, which.count);
+}
+
+// 2 * lanes values, or twice as many as `which` has.
+template <typename T>
+struct TwoVecs {
+    Vec<T> a, b;
+};
+template <typename T>
+TwoVecs<T> load_two(const T* p, AllLanes) {
+    return {Vec<T>::load(p), Vec<T>::load(p + Vec<T>::lanes)};
+}
+template <typename T>
+TwoVecs<T> load_two(const T* p, SomeLanes which) {
+    constexpr index_t L = Vec<T>::lanes;
+    const index_t count = 2 * which.count;
+    return {Vec<T>::load_part(p, count < L ? count : L),
+            count > L ? Vec<T>::load_part(p + L, count - L) : Vec<T>::zero()};
+}
+
+// Calls body(j, lanes) for j = 0, L, ... below n, with all lanes while j + L <= room (room >= n).
+template <typename T, typename Body>
+inline __attribute__((always_inline)) void for_vectors(index_t n, index_t room, Body body) {
+    constexpr index_t L = Vec<T>::lanes;
+    const index_t end = room - L + 1 < n ? room - L + 1 : n;
+    index_t j = 0;
+    for (; j < end; j += L) body(j, AllLanes{});
+    if (j < n) body(j, SomeLanes{n - j});
+}
+
+// Calls body with `count` as a constant where it is a usual one: the loops of the usual windows are
+// unrolled.
+template <typename Body>
+inline __attribute__((always_inline)) void with_count(index_t count, Body body) {
+    if (count == 2) {
+        body(Constant<2>{});
+    } else if (count == 3) {
+        body(Constant<3>{});
+    } else {
+        body(Constant<0>{});
+    }
+}
+
+// What pooling computes: the reduction and its identity.
+template <typename T>
+struct Largest {
+    static T identity() { return static_cast<T>(-__builtin_inf()); }
+    // NaN wins; of equal values (zeros of either sign) the first.
+    static Vec<T> combine(Vec<T> first, Vec<T> second) {
+        return select<T>((second > first) | (second != second), second, first);
+    }
+    static T combine(T first, T second) {
+        return second > first || second != second ? second : first;
+    }
+};
+template <typename T>
+struct Sum {
+    static T identity() { return 0; }
+    static Vec<T> combine(Vec<T> first, Vec<T> second) { return first + second; }
+    static T combine(T first, T second) { return first + second; }
+};
+
+// The number of taps of a window.
+inline index_t taps_of(const Window& w, index_t dilation) {
+    const index_t length = w.end - w.begin;
+    return dilation == 1 ? length : (length + dilation - 1) / dilation;
+}
+
+// `count` copies of x, and up to a vector more.
+template <typename T>
+void fill_beyond(T* p, index_t count, Vec<T> x) {
+    for (index_t j = 0; j < count; j += Vec<T>::lanes) x.store(p + j);
+}
+
+// The values of a line that windows may read, from its first pixel on.
+inline index_t line_length(const PoolWalk& p) {
+    const index_t span = p.stride == 0 ? 0 : (p.OW - 1) * p.stride + (p.taps - 1) * p.dilation_w + 1;
+    return span - p.left > p.W ? span - p.left : p.W;
+}
+
+// line[p.left + w] = reduction of column w of the rows of a window, padding on both sides.
+template <typename T, typename Reduction>
+void reduce_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line) {
+    using V = Vec<T>;
+    const V identity = V::broadcast(Reduction::identity());
+    const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
+    T* const pixels = line + p.left;
+    if (count == 0) return fill_beyond(pixels, line_length(p), identity);
+    const T* first = plane + window.begin * p.W;
+    const index_t room = end - (first + (count - 1) * step);
+    with_count(count, [&](auto usual) {
+        const index_t rows = usual.value != 0 ? usual.value : count;
+        for_vectors<T>(p.W, room, [=](index_t j, auto lanes) {
+            V x = load(first + j, lanes);
+            PYCONV_UNROLL(3)
+            for (index_t r = 1; r < rows; ++r)
+                x = Reduction::combine(x, load(first + r * step + j, lanes));
+            x.store(pixels + j);
+        });
+    });
+    fill_beyond(pixels + p.W, line_length(p) - p.W, identity);
+}
+
+// Calls emit(ow, result, lanes) for the windows along a line.
+template <typename T, typename Reduction, typename Emit>
+void reduce_windows(const PoolWalk& p, const T* line, index_t room, Emit emit) {
+    using V = Vec<T>;
+    const index_t dilation = p.dilation_w;
+    with_count(p.taps, [&](auto usual) {
+        const index_t taps = usual.value != 0 ? usual.value : p.taps;
+        const auto slide = [=](auto value_of) {
+            for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
+                V x = value_of(j, 0);
+                PYCONV_UNROLL(3)
+                for (index_t k = 1; k < taps; ++k)
+                    x = Reduction::combine(x, value_of(j, k * dilation));
+                emit(j, x, lanes);
+            });
+        };
+        if (p.stride == 1) {
+            slide([line](index_t j, index_t tap) { return V::load(line + j + tap); });
+        } else {
+            slide([line](index_t j, index_t tap) {
+                const T* from = line + 2 * j + tap;
+                return even_lanes_of(V::load(from), V::load(from + V::lanes));
+            });
+        }
+    });
+}
+
+// As above, for windows that are all different: emit(ow, result).
+template <typename T, typename Reduction, typename Emit>
+void reduce_each_window(const PoolWalk& p, const T* line, Emit emit) {
+    for (index_t ow = 0; ow < p.OW; ++ow) {
+        T x = Reduction::identity();
+        for (index_t w = p.cols[ow].begin; w < p.cols[ow].end; w += p.dilation_w)
+            x = Reduction::combine(x, line[p.left + w]);
+        emit(ow, x);
+    }
+}
+
+// Windows of two columns side by side, and no padding: lines would gain nothing.
+inline bool are_pairs(const PoolWalk& p) {
+    return p.stride == 2 && p.taps == 2 && p.dilation_w == 1 && p.left == 0 && 2 * p.OW <= p.W;
+}
+
+template <typename T, typename Reduction, typename Emit>
+void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end,
+                  index_t room, Emit emit) {
+    const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
+    const T* first = plane + window.begin * p.W;
+    const index_t in_room = (end - (first + (count - 1) * step)) / 2;
+    with_count(count, [&](auto usual) {
+        const index_t rows = usual.value != 0 ? usual.value : count;
+        for_vectors<T>(p.OW, in_room < room ? in_room : room, [=](index_t j, auto lanes) {
+            TwoVecs<T> x = load_two(first + 2 * j, lanes);
+            PYCONV_UNROLL(3)
+            for (index_t r = 1; r < rows; ++r) {
+                const TwoVecs<T> y = load_two(first + r * step + 2 * j, lanes);
+                x = {Reduction::combine(x.a, y.a), Reduction::combine(x.b, y.b)};
+            }
+            emit(j, Reduction::combine(even_lanes_of(x.a, x.b), odd_lanes_of(x.a, x.b)), lanes);
+        });
+    });
+}
+
+// The lanes of x, halves first.
+template <typename T, typename Reduction>
+T reduce_lanes(Vec<T> x) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+    if constexpr (L > 8) x = Reduction::combine(x, rotated<T, 8 % L>(x));
+    if constexpr (L > 4) x = Reduction::combine(x, rotated<T, 4 % L>(x));
+    if constexpr (L > 2) x = Reduction::combine(x, rotated<T, 2 % L>(x));
+    return Reduction::combine(x, rotated<T, 1>(x)).v[0];
+}
+
+// n values in a row.
+template <typename T, typename Reduction>
+T reduce_run(index_t n, const T* in) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    const V identity = V::broadcast(Reduction::identity());
+    V x[4] = {identity, identity, identity, identity};
+    index_t i = 0;
+    for (; i + 4 * L <= n; i += 4 * L)
+        for (int j = 0; j < 4; ++j) x[j] = Reduction::combine(x[j], V::load(in + i + j * L));
+    for (; i + L <= n; i += L) x[0] = Reduction::combine(x[0], V::load(in + i));
+    if (i < n) {
+        const V rest = V::load_lanes(in + i, V::lanes_before(n - i), identity);
+        x[1] = Reduction::combine(x[1], rest);
+    }
+    return reduce_lanes<T, Reduction>(
+        Reduction::combine(Reduction::combine(x[0], x[1]), Reduction::combine(x[2], x[3])));
+}
+
+// finish(o, x, lanes, oh) makes outputs of the reductions x of windows (oh, ow ...), and stores them.
+template <typename T, typename Reduction, typename Finish>
+void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
+    using V = Vec<T>;
+    const T* const in_end = in + p.planes * p.H * p.W;
+    const T* const out_end = out + p.planes * p.OH * p.OW;
+    if (p.whole_rows) {
+        for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+            for (index_t oh = 0; oh < p.OH; ++oh) {
+                const Window& w = p.rows[oh];
+                const T x = reduce_run<T, Reduction>((w.end - w.begin) * p.W, in + w.begin * p.W);
+                finish.one(oh, 0, x, out++);
+            }
+        }
+        return;
+    }
+    if (are_pairs(p)) {
+        for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+            for (index_t oh = 0; oh < p.OH; ++oh, out += p.OW) {
+                const auto row = finish.row(oh);
+                reduce_pairs<T, Reduction>(
+                    p, p.rows[oh], in, in_end, out_end - out,
+                    [=](index_t j, V x, auto lanes) { store(row(j, x), out + j, lanes); });
+            }
+        }
+        return;
+    }
+    for (index_t i = 0; i < p.lines; ++i)
+        fill_beyond(scratch + i * p.pitch, p.left, V::broadcast(Reduction::identity()));
+    for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+        for (index_t first = 0; first < p.OH; first += p.lines) {
+            const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
+            for (index_t i = 0; i < lines; ++i)
+                reduce_rows<T, Reduction>(p, p.rows[first + i], in, in_end, scratch + i * p.pitch);
+            for (index_t i = 0; i < lines; ++i, out += p.OW) {
+                const T* line = scratch + i * p.pitch;
+                if (p.stride == 0) {
+                    reduce_each_window<T, Reduction>(p, line, [=](index_t ow, T x) {
+                        finish.one(first + i, ow, x, out + ow);
+                    });
+                    continue;
+                }
+                const auto row = finish.row(first + i);
+                reduce_windows<T, Reduction>(
+                    p, line, out_end - out,
+                    [=](index_t j, V x, auto lanes) { store(row(j, x), out + j, lanes); });
+            }
+        }
+    }
+}
+
+// The maximum is the result.
+template <typename T>
+struct Unchanged {
+    void one(index_t, index_t, T x, T* out) const { *out = x; }
+    auto row(index_t) const {
+        return [](index_t, Vec<T> x) { return x; };
+    }
+};
+
+// The sum divided by rows * columns, of which `columns` has a value for each window along W.
+template <typename T>
+struct Divided {
+    const Window* rows;
+    const T* columns;
+    T divisor;  // instead, if not 0
+    T rows_of(index_t oh) const { return divisor != 0 ? divisor : static_cast<T>(rows[oh].extent); }
+    void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows_of(oh) * columns[ow]); }
+    auto row(index_t oh) const {
+        return [extent = Vec<T>::broadcast(rows_of(oh)), widths = columns](index_t ow, Vec<T> x) {
+            return x / (extent * Vec<T>::load(widths + ow));
+        };
+    }
+};
+
+// What a window along W contributes to its divisor: a value for each, and a vector of ones more.
+template <typename T>
+void column_extents(const PoolWalk& p, T divisor, T* extents) {
+    for (index_t ow = 0; ow < p.OW; ++ow)
+        extents[ow] = divisor != 0 ? T(1) : static_cast<T>(p.cols[ow].extent);
+    Vec<T>::broadcast(1).store(extents + p.OW);
+}
+
+// The largest value of each window; -inf where a window is empty.
+template <typename T>
+void max_pool(const PoolWalk& p, const T* in, T* out, T* scratch) {
+    pool<T, Largest<T>>(p, in, out, scratch, Unchanged<T>{});
+}
+
+// The sum of each window over the product of its extents, or over `divisor` if that is not 0. Scratch:
+// the lines, and OW values and two vectors.
+template <typename T>
+void avg_pool(const PoolWalk& p, T divisor, const T* in, T* out, T* scratch) {
+    T* const extents = scratch + p.lines * p.pitch;
+    column_extents(p, divisor, extents);
+    pool<T, Sum<T>>(p, in, out, scratch, Divided<T>{p.rows, extents, divisor});
+}
+
+}  // namespace pyconv::PYCONV_ISA
