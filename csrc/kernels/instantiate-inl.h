@@ -11,6 +11,7 @@
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/max_pool_backward-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/pool-inl.h"
 #include "kernels/pool_indices-inl.h"

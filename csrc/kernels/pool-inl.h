@@ -209,6 +209,15 @@ void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const
     });
 }
 
+// While windows along lines are reduced nothing is read from memory: that time fetches the input
+// of the next lines, as many values of it as belong to one line.
+template <typename T>
+void prefetch_next(const PoolWalk& p, const T* rows) {
+    constexpr index_t kLine = 64 / index_t{sizeof(T)};
+    const index_t values = p.H * p.W / p.OH;
+    for (index_t i = 0; i < values; i += kLine) __builtin_prefetch(rows + p.lines * values + i);
+}
+
 // The lanes of x, halves first.
 template <typename T, typename Reduction>
 T reduce_lanes(Vec<T> x) {
@@ -274,6 +283,7 @@ void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
                 reduce_rows<T, Reduction>(p, p.rows[first + i], in, in_end, scratch + i * p.pitch);
             for (index_t i = 0; i < lines; ++i, out += p.OW) {
                 const T* line = scratch + i * p.pitch;
+                prefetch_next(p, in + p.rows[first + i].begin * p.W);
                 if (p.stride == 0) {
                     reduce_each_window<T, Reduction>(p, line, [=](index_t ow, T x) {
                         finish.one(first + i, ow, x, out + ow);

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Gradients of pooling. Included once per ISA.
+// Gradient of average pooling. Included once per ISA.
 //
-// Of an average: each pixel gathers the shares (grad_output / divisor) of the windows over it, first
-// along H, into a line of OW values, then along W, so that grad_input is written once and never read.
-//
-// Of a maximum: each gradient is added to the pixel that its index names. Indices are checked a plane at a
-// time before anything is written. Where the planes may come from 2 x 2 windows at stride 2, rows
-// whose indices stay in these windows are put together from vectors.
+// Each pixel gathers the shares (grad_output / divisor) of the windows over it, first along H, into a
+// line of OW values, then along W: grad_input is written once and never read.
 #pragma once
 
-#include "kernels/pool_indices-inl.h"
+#include "kernels/pool-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 
@@ -25,68 +21,83 @@ void make_shares(const PoolWalk& p, const Divided<T>& divided, index_t oh, const
     fill_beyond(line + lead + p.OW, p.taps + 1, Vec<T>::zero());
 }
 
-// One row of grad_input from the shares of the windows over it, summed along H.
+// Ways to make a row of grad_input from the shares of the windows over it, summed along H:
+// spread(p, line, to, room) with line[ow] and room from `to` to the end of grad_input. Each sums in the order of
+// the windows.
+
 template <typename T>
-void spread_row(const PoolWalk& p, index_t lead, const T* line, T* to, index_t room) {
-    using V = Vec<T>;
-    constexpr index_t L = V::lanes;
-    if (p.stride == 0) {
-        if (p.whole_rows) {
-            const V x = V::broadcast(line[lead]);
-            for_vectors<T>(p.W, room, [=](index_t j, auto lanes) { store(x, to + j, lanes); });
-            return;
-        }
+struct SpreadWhole {
+    void operator()(const PoolWalk& p, const T* line, T* to, index_t room) const {
+        const auto x = Vec<T>::broadcast(line[0]);
+        for_vectors<T>(p.W, room, [=](index_t j, auto lanes) { store(x, to + j, lanes); });
+    }
+};
+
+template <typename T>
+struct SpreadEach {
+    void operator()(const PoolWalk& p, const T* line, T* to, index_t) const {
         for (index_t w = 0; w < p.W; ++w) {
             T sum = 0;
             for (index_t ow = p.col_covers[w].first; ow < p.col_covers[w].last; ++ow)
-                sum += line[lead + ow];
+                sum += line[ow];
             to[w] = sum;
         }
-        return;
     }
-    if (p.stride == 1) {
-        // Pixel w lies in windows w + left - k.
-        const T* const last = line + lead + p.left;
-        with_count(p.taps, [&](auto usual) {
-            const index_t taps = usual.value != 0 ? usual.value : p.taps;
-            for_vectors<T>(p.W, room, [=](index_t j, auto lanes) {
-                V x = V::load(last + j);
-                PYCONV_UNROLL(3)
-                for (index_t k = 1; k < taps; ++k) x = x + V::load(last + j - k);
-                store(x, to + j, lanes);
-            });
+};
+
+// line[0] + line[1] + ...
+template <typename T>
+Vec<T> add_shifted(const T* line, index_t count) {
+    Vec<T> x = Vec<T>::load(line);
+    PYCONV_UNROLL(3)
+    for (index_t k = 1; k < count; ++k) x = x + Vec<T>::load(line + k);
+    return x;
+}
+
+// Stride 1: pixel w lies in windows w + left - taps + 1 .. w + left.
+template <typename T, int kTaps>
+struct SpreadShifted {
+    void operator()(const PoolWalk& p, const T* line, T* to, index_t room) const {
+        const index_t taps = kTaps != 0 ? kTaps : p.taps;
+        const T* const first = line + p.left - taps + 1;
+        for_vectors<T>(p.W, room, [=](index_t j, auto lanes) {
+            store(add_shifted(first + j, taps), to + j, lanes);
         });
-        return;
     }
-    // Pixel 2 * i + phase lies in windows i + (phase + left) / 2 - k.
-    const auto phase = [=](index_t n) {
-        return [=](index_t i) {
-            const index_t skipped = (n + p.left) & 1;
-            const T* const last = line + lead + ((n + p.left) >> 1) + i;
-            V x = V::zero();
-            for (index_t k = 0; 2 * k + skipped < p.taps; ++k) x = x + V::load(last - k);
-            return x;
+};
+
+// Stride 2: pixels 2 * i and 2 * i + 1, of which the one where pixel + left is even lies in one window
+// more if the number of taps is odd.
+template <typename T, int kTaps, int kOddLeft>
+struct SpreadPairs {
+    void operator()(const PoolWalk& p, const T* line, T* to, index_t room) const {
+        using V = Vec<T>;
+        constexpr index_t L = V::lanes;
+        const index_t taps = kTaps != 0 ? kTaps : p.taps, W = p.W;
+        const index_t more = (taps + 1) / 2, fewer = taps / 2;
+        const index_t even_count = kOddLeft ? fewer : more, odd_count = kOddLeft ? more : fewer;
+        const T* const even = line + p.left / 2 - even_count + 1;
+        const T* const odd = line + (p.left + 1) / 2 - odd_count + 1;
+        const auto sum = [](const T* from, index_t count) {
+            return count == 0 ? V::zero() : add_shifted(from, count);
         };
-    };
-    const auto even = phase(0), odd = phase(1);
-    index_t j = 0;
-    for (; j < p.W && j + 2 * L <= room; j += 2 * L) {
-        const V a = even(j / 2), b = odd(j / 2);
-        interleaved_low(a, b).store(to + j);
-        interleaved_high(a, b).store(to + j + L);
-    }
-    if (j < p.W) {
-        const index_t count = p.W - j;
-        const V a = even(j / 2), b = odd(j / 2);
+        index_t j = 0;
+        for (; j < W && j + 2 * L <= room; j += 2 * L) {
+            const V a = sum(even + j / 2, even_count), b = sum(odd + j / 2, odd_count);
+            interleaved_low(a, b).store(to + j);
+            interleaved_high(a, b).store(to + j + L);
+        }
+        if (j >= W) return;
+        const index_t count = W - j;
+        const V a = sum(even + j / 2, even_count), b = sum(odd + j / 2, odd_count);
         interleaved_low(a, b).store_part(to + j, count < L ? count : L);
         if (count > L) interleaved_high(a, b).store_part(to + j + L, count - L);
     }
-}
+};
 
-// Scratch: p.lines + p.block + 1 lines, OW values and a vector.
-template <typename T>
-void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
-                       T* scratch) {
+template <typename T, typename Spread>
+void gather_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input, T* scratch,
+                     Spread spread) {
     using V = Vec<T>;
     const index_t lead = p.taps;
     T* const shares = scratch;
@@ -101,16 +112,6 @@ void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* gr
     const T* const end = grad_input + p.planes * p.H * p.W;
     const index_t used = lead + p.OW + p.taps + 1;
     for (index_t plane = 0; plane < p.planes; ++plane, grad_output += p.OH * p.OW) {
-        if (p.whole_rows && p.OH == 1 && p.rows[0].end - p.rows[0].begin == p.H) {
-            T share = 0;
-            divided.one(0, 0, *grad_output, &share);
-            const V x = V::broadcast(share);
-            T* const to = grad_input;
-            for_vectors<T>(p.H * p.W, end - to,
-                           [=](index_t j, auto lanes) { store(x, to + j, lanes); });
-            grad_input += p.H * p.W;
-            continue;
-        }
         for (index_t first = 0; first < p.H; first += p.block) {
             const index_t rows = p.H - first < p.block ? p.H - first : p.block;
             const index_t oh_first = p.row_covers[first].first;
@@ -118,81 +119,67 @@ void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* gr
             for (index_t oh = oh_first; oh < oh_last; ++oh)
                 make_shares(p, divided, oh, grad_output, g_end, lead,
                             shares + (oh - oh_first) * p.pitch);
-            const auto line_of = [=](index_t i) -> const T* {
-                const Cover c = p.row_covers[first + i];
-                if (c.first == c.last) return none;
-                return c.last - c.first == 1 ? shares + (c.first - oh_first) * p.pitch
-                                             : sums + i * p.pitch;
-            };
             for (index_t i = 0; i < rows; ++i) {
                 const Cover c = p.row_covers[first + i];
-                const index_t count = c.last - c.first;
-                if (count <= 1) continue;
+                if (c.last - c.first <= 1) continue;
                 const T* const from = shares + (c.first - oh_first) * p.pitch;
                 T* const sum = sums + i * p.pitch;
-                for (index_t j = 0; j < used; j += V::lanes) {
-                    V x = V::load(from + j);
-                    for (index_t r = 1; r < count; ++r) x = x + V::load(from + r * p.pitch + j);
-                    x.store(sum + j);
-                }
+                with_count(c.last - c.first, [=](auto usual) {
+                    const index_t count = usual.value != 0 ? usual.value : c.last - c.first;
+                    for (index_t j = 0; j < used; j += V::lanes) {
+                        V x = V::load(from + j);
+                        PYCONV_UNROLL(3)
+                        for (index_t r = 1; r < count; ++r) x = x + V::load(from + r * p.pitch + j);
+                        x.store(sum + j);
+                    }
+                });
             }
-            for (index_t i = 0; i < rows; ++i, grad_input += p.W)
-                spread_row(p, lead, line_of(i), grad_input, end - grad_input);
+            for (index_t i = 0; i < rows; ++i, grad_input += p.W) {
+                const Cover c = p.row_covers[first + i];
+                const T* line = sums + i * p.pitch;
+                if (c.first == c.last) line = none;
+                if (c.last - c.first == 1) line = shares + (c.first - oh_first) * p.pitch;
+                spread(p, line + lead, grad_input, end - grad_input);
+            }
         }
     }
 }
 
-// The first of n indices that is not in -1 .. pixels - 1, or n.
-inline index_t find_bad_index(index_t n, index_t pixels, const int32_t* indices) {
-    constexpr index_t L = Vec<float>::lanes;
-    using Ints = Int32Lanes<float>::Native;
-    using Unaligned = Int32Lanes<float>::Unaligned;
-    const auto limit = static_cast<int32_t>(pixels);
-    index_t i = 0;
-    Ints bad{};
-    for (; i + L <= n; i += L) {
-        const Ints x = *reinterpret_cast<const Unaligned*>(indices + i);
-        bad |= (x < -1) | (x >= limit);
-    }
-    int32_t any = 0;
-    for (index_t l = 0; l < L; ++l) any |= bad[l];
-    for (index_t j = any != 0 ? 0 : i; j < n; ++j)
-        if (indices[j] < -1 || indices[j] >= limit) return j;
-    return n;
-}
-
-// Where each index lies in the 2 x 2 pixels from (2 * oh, 2 * ow) on: writes whole rows of grad_input
-// and returns true; else writes something and returns false.
+// One window that is the plane.
 template <typename T>
-bool place_in_pairs(const PlaneSizes& s, const T* grad_output, const int32_t* indices,
-                    T* grad_input) {
-    static_cast<void>(s);
-    static_cast<void>(grad_output);
-    static_cast<void>(indices);
-    static_cast<void>(grad_input);
-    return false;
-}
-
-// Returns the number of an index that is out of range, or -1; grad_input is complete only then.
-template <typename T>
-index_t max_pool_backward(const PlaneSizes& s, const T* grad_output, const int32_t* indices,
-                          T* grad_input) {
-    const index_t pixels = s.H * s.W, outputs = s.OH * s.OW;
-    for (index_t plane = 0; plane < s.planes; ++plane) {
-        const index_t bad = find_bad_index(outputs, pixels, indices);
-        if (bad < outputs) return plane * outputs + bad;
-        const Vec<T> zero = Vec<T>::zero();
+void fill_planes(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input) {
+    const T* const end = grad_input + p.planes * p.H * p.W;
+    const T count = divisor != 0 ? divisor
+                                 : static_cast<T>(p.rows[0].extent) *
+                                       static_cast<T>(p.cols[0].extent);
+    for (index_t plane = 0; plane < p.planes; ++plane, grad_input += p.H * p.W) {
+        const auto x = Vec<T>::broadcast(grad_output[plane] / count);
         T* const to = grad_input;
-        for_vectors<T>(pixels, pixels, [=](index_t j, auto lanes) { store(zero, to + j, lanes); });
-        for (index_t i = 0; i < outputs; ++i) {
-            const index_t at = indices[i];
-            if (at >= 0) to[at] += grad_output[i];
-        }
-        indices += outputs;
-        grad_output += outputs;
-        grad_input += pixels;
+        for_vectors<T>(p.H * p.W, end - to,
+                       [=](index_t j, auto lanes) { store(x, to + j, lanes); });
     }
-    return -1;
+}
+
+// Scratch: p.lines + p.block + 1 lines, OW values and a vector.
+template <typename T>
+void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
+                       T* scratch) {
+    const auto gather = [=, &p](auto spread) {
+        gather_averages(p, divisor, grad_output, grad_input, scratch, spread);
+    };
+    if (p.whole_rows) {
+        const Window& w = p.rows[0];
+        if (p.OH == 1 && w.end - w.begin == p.H)
+            return fill_planes(p, divisor, grad_output, grad_input);
+        return gather(SpreadWhole<T>{});
+    }
+    if (p.stride == 0) return gather(SpreadEach<T>{});
+    with_count(p.taps, [=](auto usual) {
+        constexpr int kTaps = decltype(usual)::value;
+        if (p.stride == 1) return gather(SpreadShifted<T, kTaps>{});
+        if (p.left & 1) return gather(SpreadPairs<T, kTaps, 1>{});
+        gather(SpreadPairs<T, kTaps, 0>{});
+    });
 }
 
 }  // namespace pyconv::PYCONV_ISA

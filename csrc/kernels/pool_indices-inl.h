@@ -300,6 +300,7 @@ void max_pool_indices(const PoolWalk& p, const T* in, T* out, int32_t* indices, 
                 } else if (p.stride == 0) {
                     find_each_window(p, line, index_line, out, indices);
                 } else {
+                    prefetch_next(p, in + w.begin * p.W);
                     find_windows(p, line, index_line, out_end - out, out, indices);
                 }
             }

@@ -74,7 +74,7 @@ std::vector<Window> divide(index_t size, index_t output) {
 // Lanes of the widest vector: rows of scratch have room for vectors that go beyond their end.
 constexpr index_t kMaxLanes = 16;
 // Values of input and output that a task should have, and bytes of scratch that stay in L1 beside them.
-constexpr index_t kTaskValues = index_t{1} << 14, kScratchBytes = index_t{1} << 13;
+constexpr index_t kTaskValues = index_t{1} << 14, kScratchBytes = index_t{1} << 12;
 // Nanoseconds a value.
 constexpr double kPass = 0.25;
 
