@@ -67,9 +67,12 @@ TwoVecs<T> load_two(const T* p, SomeLanes which) {
 template <typename T, typename Body>
 inline __attribute__((always_inline)) void for_vectors(index_t n, index_t room, Body body) {
     constexpr index_t L = Vec<T>::lanes;
-    const index_t end = room - L + 1 < n ? room - L + 1 : n;
     index_t j = 0;
-    for (; j < end; j += L) body(j, AllLanes{});
+    if (n + L - 1 <= room) {
+        for (; j < n; j += L) body(j, AllLanes{});
+        return;
+    }
+    for (; j + L <= room && j < n; j += L) body(j, AllLanes{});
     if (j < n) body(j, SomeLanes{n - j});
 }
 
@@ -113,7 +116,7 @@ inline index_t taps_of(const Window& w, index_t dilation) {
 
 // `count` copies of x, and up to a vector more.
 template <typename T>
-void fill_beyond(T* p, index_t count, Vec<T> x) {
+inline __attribute__((always_inline)) void fill_beyond(T* p, index_t count, Vec<T> x) {
     for (index_t j = 0; j < count; j += Vec<T>::lanes) x.store(p + j);
 }
 
@@ -125,7 +128,7 @@ inline index_t line_length(const PoolWalk& p) {
 
 // line[p.left + w] = reduction of column w of the rows of a window, padding on both sides.
 template <typename T, typename Reduction>
-void reduce_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line) {
+inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line) {
     using V = Vec<T>;
     const V identity = V::broadcast(Reduction::identity());
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
@@ -146,30 +149,22 @@ void reduce_rows(const PoolWalk& p, const Window& window, const T* plane, const 
     fill_beyond(pixels + p.W, line_length(p) - p.W, identity);
 }
 
-// Calls emit(ow, result, lanes) for the windows along a line.
-template <typename T, typename Reduction, typename Emit>
-void reduce_windows(const PoolWalk& p, const T* line, index_t room, Emit emit) {
+// Calls emit(ow, result, lanes) for the windows along a line; kTaps is the number of taps, or 0.
+template <typename T, typename Reduction, int kStride, int kTaps, typename Emit>
+inline __attribute__((always_inline)) void reduce_windows(const PoolWalk& p, const T* line,
+                                                          index_t room, Emit emit) {
     using V = Vec<T>;
-    const index_t dilation = p.dilation_w;
-    with_count(p.taps, [&](auto usual) {
-        const index_t taps = usual.value != 0 ? usual.value : p.taps;
-        const auto slide = [=](auto value_of) {
-            for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
-                V x = value_of(j, 0);
-                PYCONV_UNROLL(3)
-                for (index_t k = 1; k < taps; ++k)
-                    x = Reduction::combine(x, value_of(j, k * dilation));
-                emit(j, x, lanes);
-            });
-        };
-        if (p.stride == 1) {
-            slide([line](index_t j, index_t tap) { return V::load(line + j + tap); });
-        } else {
-            slide([line](index_t j, index_t tap) {
-                const T* from = line + 2 * j + tap;
-                return even_lanes_of(V::load(from), V::load(from + V::lanes));
-            });
-        }
+    const index_t dilation = p.dilation_w, taps = kTaps != 0 ? kTaps : p.taps;
+    const auto value_of = [=](index_t j, index_t tap) {
+        const T* from = line + kStride * j + tap;
+        if constexpr (kStride == 1) return V::load(from);
+        return even_lanes_of(V::load(from), V::load(from + V::lanes));
+    };
+    for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
+        V x = value_of(j, 0);
+        PYCONV_UNROLL(3)
+        for (index_t k = 1; k < taps; ++k) x = Reduction::combine(x, value_of(j, k * dilation));
+        emit(j, x, lanes);
     });
 }
 
@@ -190,7 +185,7 @@ inline bool are_pairs(const PoolWalk& p) {
 }
 
 template <typename T, typename Reduction, typename Emit>
-void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end,
+inline __attribute__((always_inline)) void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end,
                   index_t room, Emit emit) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
@@ -212,10 +207,23 @@ void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const
 // While windows along lines are reduced nothing is read from memory: that time fetches the input
 // of the next lines, as many values of it as belong to one line.
 template <typename T>
-void prefetch_next(const PoolWalk& p, const T* rows) {
+inline __attribute__((always_inline)) void prefetch(const T* in, index_t values) {
     constexpr index_t kLine = 64 / index_t{sizeof(T)};
-    const index_t values = p.H * p.W / p.OH;
-    for (index_t i = 0; i < values; i += kLine) __builtin_prefetch(rows + p.lines * values + i);
+    for (index_t i = 0; i < values; i += kLine) __builtin_prefetch(in + i);
+}
+// Small planes come soon enough by themselves.
+inline index_t prefetched_values(const PoolWalk& p) {
+    return p.OH > p.lines ? p.H * p.W / p.OH : 0;
+}
+
+// Calls body with the stride and, where usual, the number of taps as constants.
+template <typename Body>
+void with_windows(const PoolWalk& p, Body body) {
+    if (p.stride == 0) return body(Constant<0>{}, Constant<0>{});
+    with_count(p.taps, [&](auto taps) {
+        if (p.stride == 1) return body(Constant<1>{}, taps);
+        body(Constant<2>{}, taps);
+    });
 }
 
 // The lanes of x, halves first.
@@ -230,7 +238,7 @@ T reduce_lanes(Vec<T> x) {
 
 // n values in a row.
 template <typename T, typename Reduction>
-T reduce_run(index_t n, const T* in) {
+inline __attribute__((always_inline)) T reduce_run(index_t n, const T* in) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     const V identity = V::broadcast(Reduction::identity());
@@ -247,10 +255,45 @@ T reduce_run(index_t n, const T* in) {
         Reduction::combine(Reduction::combine(x[0], x[1]), Reduction::combine(x[2], x[3])));
 }
 
-// finish(o, x, lanes, oh) makes outputs of the reductions x of windows (oh, ow ...), and stores them.
+// Windows by way of lines.
+template <typename T, typename Reduction, int kStride, int kTaps, typename Finish>
+void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
+    const T* const in_end = in + p.planes * p.H * p.W;
+    const T* const out_end = out + p.planes * p.OH * p.OW;
+    const index_t pitch = p.pitch, OW = p.OW, values = prefetched_values(p);
+    for (index_t i = 0; i < p.lines; ++i)
+        fill_beyond(scratch + i * pitch, p.left, Vec<T>::broadcast(Reduction::identity()));
+    for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+        for (index_t first = 0; first < p.OH; first += p.lines) {
+            const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
+            for (index_t i = 0; i < lines; ++i)
+                reduce_rows<T, Reduction>(p, p.rows[first + i], in, in_end, scratch + i * pitch);
+            const T* next = in + p.rows[first].begin * p.W + lines * values;
+            const T* line = scratch;
+            for (index_t oh = first; oh < first + lines; ++oh) {
+                prefetch(next, values);
+                if constexpr (kStride == 0) {
+                    reduce_each_window<T, Reduction>(
+                        p, line, [=](index_t ow, T x) { finish.one(oh, ow, x, out + ow); });
+                } else {
+                    const auto row = finish.row(oh);
+                    reduce_windows<T, Reduction, kStride, kTaps>(
+                        p, line, out_end - out, [=](index_t j, Vec<T> x, auto lanes_) {
+                            store(row(j, x), out + j, lanes_);
+                        });
+                }
+                next += values;
+                line += pitch;
+                out += OW;
+            }
+        }
+    }
+}
+
+// finish makes outputs of the reductions of windows: one(oh, ow, x, out) stores one, row(oh)(ow, x)
+// returns a vector of them.
 template <typename T, typename Reduction, typename Finish>
 void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
-    using V = Vec<T>;
     const T* const in_end = in + p.planes * p.H * p.W;
     const T* const out_end = out + p.planes * p.OH * p.OW;
     if (p.whole_rows) {
@@ -261,41 +304,20 @@ void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
                 finish.one(oh, 0, x, out++);
             }
         }
-        return;
-    }
-    if (are_pairs(p)) {
+    } else if (are_pairs(p)) {
         for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
             for (index_t oh = 0; oh < p.OH; ++oh, out += p.OW) {
                 const auto row = finish.row(oh);
                 reduce_pairs<T, Reduction>(
                     p, p.rows[oh], in, in_end, out_end - out,
-                    [=](index_t j, V x, auto lanes) { store(row(j, x), out + j, lanes); });
+                    [=](index_t j, Vec<T> x, auto lanes) { store(row(j, x), out + j, lanes); });
             }
         }
-        return;
-    }
-    for (index_t i = 0; i < p.lines; ++i)
-        fill_beyond(scratch + i * p.pitch, p.left, V::broadcast(Reduction::identity()));
-    for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
-        for (index_t first = 0; first < p.OH; first += p.lines) {
-            const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
-            for (index_t i = 0; i < lines; ++i)
-                reduce_rows<T, Reduction>(p, p.rows[first + i], in, in_end, scratch + i * p.pitch);
-            for (index_t i = 0; i < lines; ++i, out += p.OW) {
-                const T* line = scratch + i * p.pitch;
-                prefetch_next(p, in + p.rows[first + i].begin * p.W);
-                if (p.stride == 0) {
-                    reduce_each_window<T, Reduction>(p, line, [=](index_t ow, T x) {
-                        finish.one(first + i, ow, x, out + ow);
-                    });
-                    continue;
-                }
-                const auto row = finish.row(first + i);
-                reduce_windows<T, Reduction>(
-                    p, line, out_end - out,
-                    [=](index_t j, V x, auto lanes) { store(row(j, x), out + j, lanes); });
-            }
-        }
+    } else {
+        with_windows(p, [=, &p](auto stride, auto taps) {
+            pool_lines<T, Reduction, decltype(stride)::value, decltype(taps)::value>(
+                p, in, out, scratch, finish);
+        });
     }
 }
 
@@ -308,27 +330,30 @@ struct Unchanged {
     }
 };
 
-// The sum divided by rows * columns, of which `columns` has a value for each window along W.
+// The sum divided by rows * columns, of which there is one for each window along H and W.
 template <typename T>
 struct Divided {
-    const Window* rows;
+    const T* rows;
     const T* columns;
-    T divisor;  // instead, if not 0
-    T rows_of(index_t oh) const { return divisor != 0 ? divisor : static_cast<T>(rows[oh].extent); }
-    void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows_of(oh) * columns[ow]); }
+    void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows[oh] * columns[ow]); }
     auto row(index_t oh) const {
-        return [extent = Vec<T>::broadcast(rows_of(oh)), widths = columns](index_t ow, Vec<T> x) {
+        return [extent = Vec<T>::broadcast(rows[oh]), widths = columns](index_t ow, Vec<T> x) {
             return x / (extent * Vec<T>::load(widths + ow));
         };
     }
 };
 
-// What a window along W contributes to its divisor: a value for each, and a vector of ones more.
+// What windows contribute to their divisors along either axis: OW values and a vector of ones, and OH
+// values. All of `divisor` is with the rows, if it is not 0.
 template <typename T>
-void column_extents(const PoolWalk& p, T divisor, T* extents) {
+Divided<T> divided_by(const PoolWalk& p, T divisor, T* extents) {
+    T* const rows = extents + p.OW + Vec<T>::lanes;
     for (index_t ow = 0; ow < p.OW; ++ow)
         extents[ow] = divisor != 0 ? T(1) : static_cast<T>(p.cols[ow].extent);
     Vec<T>::broadcast(1).store(extents + p.OW);
+    for (index_t oh = 0; oh < p.OH; ++oh)
+        rows[oh] = divisor != 0 ? divisor : static_cast<T>(p.rows[oh].extent);
+    return {rows, extents};
 }
 
 // The largest value of each window; -inf where a window is empty.
@@ -338,12 +363,10 @@ void max_pool(const PoolWalk& p, const T* in, T* out, T* scratch) {
 }
 
 // The sum of each window over the product of its extents, or over `divisor` if that is not 0. Scratch:
-// the lines, and OW values and two vectors.
+// the lines, and what divided_by needs.
 template <typename T>
 void avg_pool(const PoolWalk& p, T divisor, const T* in, T* out, T* scratch) {
-    T* const extents = scratch + p.lines * p.pitch;
-    column_extents(p, divisor, extents);
-    pool<T, Sum<T>>(p, in, out, scratch, Divided<T>{p.rows, extents, divisor});
+    pool<T, Sum<T>>(p, in, out, scratch, divided_by(p, divisor, scratch + p.lines * p.pitch));
 }
 
 }  // namespace pyconv::PYCONV_ISA

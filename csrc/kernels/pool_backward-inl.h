@@ -11,7 +11,7 @@ namespace pyconv::PYCONV_ISA {
 
 // share[lead + ow] = grad_output[oh, ow] / divisor of window (oh, ow), zeros on both sides.
 template <typename T>
-void make_shares(const PoolWalk& p, const Divided<T>& divided, index_t oh, const T* grad_output,
+inline __attribute__((always_inline)) void make_shares(const PoolWalk& p, const Divided<T>& divided, index_t oh, const T* grad_output,
                  const T* end, index_t lead, T* line) {
     const T* const from = grad_output + oh * p.OW;
     const auto row = divided.row(oh);
@@ -103,9 +103,7 @@ void gather_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad
     T* const shares = scratch;
     T* const sums = shares + p.lines * p.pitch;
     T* const none = sums + p.block * p.pitch;
-    T* const extents = none + p.pitch;
-    column_extents(p, divisor, extents);
-    const Divided<T> divided{p.rows, extents, divisor};
+    const Divided<T> divided = divided_by(p, divisor, none + p.pitch);
     for (index_t i = 0; i < p.lines; ++i) fill_beyond(shares + i * p.pitch, lead, V::zero());
     fill_beyond(none, p.pitch - V::lanes, V::zero());
     const T* const g_end = grad_output + p.planes * p.OH * p.OW;
@@ -160,7 +158,7 @@ void fill_planes(const PoolWalk& p, T divisor, const T* grad_output, T* grad_inp
     }
 }
 
-// Scratch: p.lines + p.block + 1 lines, OW values and a vector.
+// Scratch: p.lines + p.block + 1 lines, and what divided_by needs.
 template <typename T>
 void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
                        T* scratch) {

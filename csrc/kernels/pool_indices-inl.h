@@ -129,7 +129,7 @@ void store(Found<T> x, T* value, int32_t* index, SomeLanes lanes) {
 
 // The rows of a window as a line of values, and one of indices (NaN: complements).
 template <typename T>
-void find_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line,
+inline __attribute__((always_inline)) void find_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line,
                T* indices) {
     using V = Vec<T>;
     const V identity = V::broadcast(Largest<T>::identity());
@@ -160,32 +160,23 @@ void find_rows(const PoolWalk& p, const Window& window, const T* plane, const T*
     fill_beyond(indices + p.left + p.W, line_length(p) - p.W, nowhere);
 }
 
-template <typename T>
-void find_windows(const PoolWalk& p, const T* line, const T* indices, index_t room, T* out,
-                  int32_t* out_indices) {
+template <typename T, int kStride, int kTaps>
+inline __attribute__((always_inline)) void find_windows(const PoolWalk& p, const T* line,
+                                                        const T* indices, index_t room, T* out,
+                                                        int32_t* out_indices) {
     constexpr index_t L = Vec<T>::lanes;
-    const index_t dilation = p.dilation_w;
-    with_count(p.taps, [&](auto usual) {
-        const index_t taps = usual.value != 0 ? usual.value : p.taps;
-        const auto slide = [=](auto found_of) {
-            for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
-                Found<T> x = found_of(j, 0);
-                PYCONV_UNROLL(3)
-                for (index_t k = 1; k < taps; ++k) x = best_of(x, found_of(j, k * dilation));
-                store(without_order(x), out + j, out_indices + j, lanes);
-            });
-        };
-        if (p.stride == 1) {
-            slide([=](index_t j, index_t tap) {
-                return load_found(line + j + tap, indices + j + tap);
-            });
-        } else {
-            slide([=](index_t j, index_t tap) {
-                const index_t at = 2 * j + tap;
-                return even_lanes_of(load_found(line + at, indices + at),
-                                     load_found(line + at + L, indices + at + L));
-            });
-        }
+    const index_t dilation = p.dilation_w, taps = kTaps != 0 ? kTaps : p.taps;
+    const auto found_of = [=](index_t j, index_t tap) {
+        const index_t at = kStride * j + tap;
+        const Found<T> x = load_found(line + at, indices + at);
+        if constexpr (kStride == 1) return x;
+        return even_lanes_of(x, load_found(line + at + L, indices + at + L));
+    };
+    for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
+        Found<T> x = found_of(j, 0);
+        PYCONV_UNROLL(3)
+        for (index_t k = 1; k < taps; ++k) x = best_of(x, found_of(j, k * dilation));
+        store(without_order(x), out + j, out_indices + j, lanes);
     });
 }
 
@@ -203,7 +194,7 @@ void find_each_window(const PoolWalk& p, const T* line, const T* indices, T* out
 }
 
 template <typename T>
-void find_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end, index_t room,
+inline __attribute__((always_inline)) void find_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end, index_t room,
                 T* out, int32_t* out_indices) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
@@ -234,7 +225,7 @@ Found<T> rotated(Found<T> x) {
 
 // n values in a row, the first of which has the index `base`.
 template <typename T>
-FoundOne<T> find_run(index_t n, const T* in, index_t base) {
+inline __attribute__((always_inline)) FoundOne<T> find_run(index_t n, const T* in, index_t base) {
     constexpr index_t L = Vec<T>::lanes;
     auto index = lane_steps<T>(1) + every<T>(base);
     const Vec<T> identity = Vec<T>::broadcast(Largest<T>::identity());
@@ -269,42 +260,65 @@ FoundOne<T> find_run(index_t n, const T* in, index_t base) {
     return {x.value.v[0], static_cast<int32_t>(x.index[0])};
 }
 
+template <typename T, int kStride, int kTaps>
+void find_by_lines(const PoolWalk& p, const T* in, T* out, int32_t* indices, T* scratch) {
+    const T* const in_end = in + p.planes * p.H * p.W;
+    const T* const out_end = out + p.planes * p.OH * p.OW;
+    const index_t pitch = p.pitch, OW = p.OW, values = prefetched_values(p);
+    const index_t index_lines = p.lines * pitch;
+    for (index_t i = 0; i < p.lines; ++i) {
+        T* const line = scratch + i * pitch;
+        fill_beyond(line, p.left, Vec<T>::broadcast(Largest<T>::identity()));
+        fill_beyond(line + index_lines, p.left, as_values<T>(every<T>(kNowhere)));
+    }
+    for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+        for (index_t first = 0; first < p.OH; first += p.lines) {
+            const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
+            T* line = scratch;
+            for (index_t i = 0; i < lines; ++i, line += pitch)
+                find_rows(p, p.rows[first + i], in, in_end, line, line + index_lines);
+            const T* next = in + p.rows[first].begin * p.W + lines * values;
+            line = scratch;
+            for (index_t i = 0; i < lines; ++i) {
+                prefetch(next, values);
+                if constexpr (kStride == 0) {
+                    find_each_window(p, line, line + index_lines, out, indices);
+                } else {
+                    find_windows<T, kStride, kTaps>(p, line, line + index_lines, out_end - out, out,
+                                                    indices);
+                }
+                next += values;
+                line += pitch;
+                out += OW;
+                indices += OW;
+            }
+        }
+    }
+}
+
 // The largest value of each window and its index; -inf and kNowhere where a window is empty. Scratch:
 // twice the lines.
 template <typename T>
 void max_pool_indices(const PoolWalk& p, const T* in, T* out, int32_t* indices, T* scratch) {
     const T* const in_end = in + p.planes * p.H * p.W;
     const T* const out_end = out + p.planes * p.OH * p.OW;
-    T* const index_lines = scratch + p.lines * p.pitch;
-    for (index_t i = 0; i < p.lines && p.left > 0; ++i) {
-        fill_beyond(scratch + i * p.pitch, p.left, Vec<T>::broadcast(Largest<T>::identity()));
-        fill_beyond(index_lines + i * p.pitch, p.left, as_values<T>(every<T>(kNowhere)));
-    }
-    const bool pairs = are_pairs(p);
-    for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
-        for (index_t first = 0; first < p.OH; first += p.lines) {
-            const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
-            for (index_t i = 0; i < lines && !pairs && !p.whole_rows; ++i)
-                find_rows(p, p.rows[first + i], in, in_end, scratch + i * p.pitch,
-                          index_lines + i * p.pitch);
-            for (index_t i = 0; i < lines; ++i, out += p.OW, indices += p.OW) {
-                const Window& w = p.rows[first + i];
-                const T* const line = scratch + i * p.pitch;
-                const T* const index_line = index_lines + i * p.pitch;
-                if (p.whole_rows) {
-                    const FoundOne<T> x =
-                        find_run((w.end - w.begin) * p.W, in + w.begin * p.W, w.begin * p.W);
-                    store(x, out, indices);
-                } else if (pairs) {
-                    find_pairs(p, w, in, in_end, out_end - out, out, indices);
-                } else if (p.stride == 0) {
-                    find_each_window(p, line, index_line, out, indices);
-                } else {
-                    prefetch_next(p, in + w.begin * p.W);
-                    find_windows(p, line, index_line, out_end - out, out, indices);
-                }
+    if (p.whole_rows) {
+        for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+            for (index_t oh = 0; oh < p.OH; ++oh) {
+                const index_t begin = p.rows[oh].begin * p.W, end = p.rows[oh].end * p.W;
+                store(find_run(end - begin, in + begin, begin), out++, indices++);
             }
         }
+    } else if (are_pairs(p)) {
+        for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
+            for (index_t oh = 0; oh < p.OH; ++oh, out += p.OW, indices += p.OW)
+                find_pairs(p, p.rows[oh], in, in_end, out_end - out, out, indices);
+        }
+    } else {
+        with_windows(p, [=, &p](auto stride, auto taps) {
+            find_by_lines<T, decltype(stride)::value, decltype(taps)::value>(p, in, out, indices,
+                                                                            scratch);
+        });
     }
 }
 

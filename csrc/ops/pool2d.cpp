@@ -267,7 +267,7 @@ void avg_pool2d(const Pool2dShape& s, index_t divisor, const T* input, T* output
     const Kernels<T>& kernel = kernels<T>();
     const PoolWalk walk = forward_walk<T>(s);
     for_each_block(s, walk, [&](const PoolWalk& part, index_t plane, index_t oh) {
-        const AlignedBuffer<T> scratch(part.lines * part.pitch + s.OW + kMaxLanes);
+        const AlignedBuffer<T> scratch(part.lines * part.pitch + s.OH + s.OW + kMaxLanes);
         kernel.avg_pool(part, static_cast<T>(divisor), input + plane * s.H * s.W,
                         output + (plane * s.OH + oh) * s.OW, scratch.data());
     });
@@ -288,7 +288,7 @@ void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_ou
         walk.lines = std::max(walk.lines, row_covers[static_cast<size_t>(last)].last -
                                               row_covers[static_cast<size_t>(h)].first);
     }
-    const index_t scratch_size = (walk.lines + walk.block + 1) * walk.pitch + s.OW + kMaxLanes;
+    const index_t scratch_size = (walk.lines + walk.block + 1) * walk.pitch + s.OH + s.OW + kMaxLanes;
     for_each_planes(s.input_shape(), s.output_shape(), [&](index_t plane, index_t count) {
         const AlignedBuffer<T> scratch(scratch_size);
         PoolWalk part = walk;
