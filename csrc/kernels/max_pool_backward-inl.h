@@ -2,7 +2,7 @@
 // Gradient of max pooling: each gradient is added to the pixel that its index names. Included once per ISA.
 //
 // Indices may be anything, and the windows that they come from are not known; -1 is no pixel, and what is
-// out of range is reported before anything of its plane is written. Indices that look like those of 2 x 2
+// out of range is reported and never written to. Indices that look like those of 2 x 2
 // windows at stride 2 are tried as such: each gradient then goes to one of four places, and whole
 // vectors of grad_input are written. If as many of them were placed as there are, all were; else the plane is done
 // again, one by one.
@@ -12,26 +12,32 @@
 
 namespace pyconv::PYCONV_ISA {
 
+template <typename T>
+index_t add_lanes(typename Vec<T>::Mask x) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+    if constexpr (L > 8) x += as_ints(rotated<T, 8 % L>(as_values<T>(x)));
+    if constexpr (L > 4) x += as_ints(rotated<T, 4 % L>(as_values<T>(x)));
+    if constexpr (L > 2) x += as_ints(rotated<T, 2 % L>(as_values<T>(x)));
+    x += as_ints(rotated<T, 1>(as_values<T>(x)));
+    return x[0];
+}
+
 // The number of indices that name a pixel, or -1 - i if indices[i] is not in -1 .. pixels - 1.
 inline index_t count_indices(index_t n, index_t pixels, const int32_t* indices) {
     constexpr index_t L = Vec<float>::lanes;
     using Ints = Int32Lanes<float>::Native;
     using Unaligned = Int32Lanes<float>::Unaligned;
     const auto limit = static_cast<int32_t>(pixels);
-    index_t i = 0, count = 0;
+    index_t i = 0;
     Ints bad{}, absent{};
     for (; i + L <= n; i += L) {
         const Ints x = *reinterpret_cast<const Unaligned*>(indices + i);
         bad |= (x < -1) | (x >= limit);
         absent += x < 0;
     }
-    int32_t any = 0;
-    for (index_t l = 0; l < L; ++l) {
-        any |= bad[l];
-        count += absent[l];
-    }
-    count += i;
-    for (index_t j = any != 0 ? 0 : i; j < n; ++j)
+    const bool any = add_lanes<float>(bad) != 0;
+    index_t count = i + add_lanes<float>(absent);
+    for (index_t j = any ? 0 : i; j < n; ++j)
         if (indices[j] < -1 || indices[j] >= limit) return -1 - j;
     for (; i < n; ++i) count += indices[i] >= 0;
     return count;
@@ -83,27 +89,11 @@ Vec<T> operator&(Vec<T> x, typename Vec<T>::Mask mask) {
     return as_values<T>(as_ints(x) & mask);
 }
 
-// Values 2 * i and 2 * i + 1 of `to` from lane i of even and odd; `rest` values at most if fewer than two
-// vectors have room.
+// Windows of 2 x 2 pixels side by side: each gradient goes to one of four places. Returns how many indices
+// are such; g_room and room are what lies behind grad_output and behind grad_input.
 template <typename T>
-inline __attribute__((always_inline)) void store_interleaved(Vec<T> even, Vec<T> odd, T* to,
-                                                             index_t rest, index_t room) {
-    constexpr index_t L = Vec<T>::lanes;
-    if (room >= 2 * L) {
-        interleaved_low(even, odd).store(to);
-        interleaved_high(even, odd).store(to + L);
-        return;
-    }
-    interleaved_low(even, odd).store_part(to, rest < L ? rest : L);
-    if (rest > L) interleaved_high(even, odd).store_part(to + L, rest - L);
-}
-
-// Windows of 2 x 2 pixels side by side: each gradient goes to one of four places. Returns whether all of
-// the `count` indices that name a pixel are such; g_room and room are what lies behind grad_output and behind
-// grad_input.
-template <typename T>
-bool place_plane(const PlaneSizes& s, index_t count, const T* grad_output, const int32_t* indices,
-                 index_t g_room, T* grad_input, index_t room) {
+index_t place_plane(const PlaneSizes& s, const T* grad_output, const int32_t* indices,
+                    index_t g_room, T* grad_input, index_t room) {
     using Mask = typename Vec<T>::Mask;
     constexpr index_t L = Vec<T>::lanes;
     Mask matches{};
@@ -142,8 +132,7 @@ bool place_plane(const PlaneSizes& s, index_t count, const T* grad_output, const
     T* const last = grad_input + 2 * s.OH * s.W;
     const index_t behind = (s.H - 2 * s.OH) * s.W;
     for_vectors<T>(behind, behind, [=](index_t j, auto lanes) { store(zero, last + j, lanes); });
-    for (index_t l = 0; l < L; ++l) count += matches[l];
-    return count == 0;
+    return -add_lanes<T>(matches);  // a match is -1
 }
 
 // Returns the number of an index that is out of range, or -1; grad_input is complete only then.
@@ -156,12 +145,15 @@ index_t max_pool_backward(const PlaneSizes& s, const T* grad_output, const int32
         const T* const g = grad_output + plane * outputs;
         const int32_t* const index = indices + plane * outputs;
         T* const to = grad_input + plane * pixels;
+        const index_t left = s.planes - plane;
+        const index_t placed =
+            pairs ? place_plane(s, g, index, left * outputs, to, left * pixels) : 0;
+        if (pairs && placed == outputs) continue;
         const index_t count = count_indices(outputs, pixels, index);
         if (count < 0) return plane * outputs - 1 - count;
-        const index_t left = s.planes - plane;
-        // Where one plane is otherwise, the next ones hardly differ.
-        pairs = pairs && place_plane(s, count, g, index, left * outputs, to, left * pixels);
-        if (!pairs) add_one_by_one(pixels, outputs, count, g, index, to);
+        if (pairs && placed == count) continue;
+        add_one_by_one(pixels, outputs, count, g, index, to);
+        pairs = false;  // the next planes hardly differ
     }
     return -1;
 }

@@ -46,6 +46,21 @@ void store(Vec<T> x, T* p, SomeLanes which) {
     x.store_part(p, which.count);
 }
 
+// Values 2 * i and 2 * i + 1 of `to` from lane i of even and odd; `rest` values at most if fewer than two
+// vectors have room.
+template <typename T>
+inline __attribute__((always_inline)) void store_interleaved(Vec<T> even, Vec<T> odd, T* to,
+                                                             index_t rest, index_t room) {
+    constexpr index_t L = Vec<T>::lanes;
+    if (room >= 2 * L) {
+        interleaved_low(even, odd).store(to);
+        interleaved_high(even, odd).store(to + L);
+        return;
+    }
+    interleaved_low(even, odd).store_part(to, rest < L ? rest : L);
+    if (rest > L) interleaved_high(even, odd).store_part(to + L, rest - L);
+}
+
 // 2 * lanes values, or twice as many as `which` has.
 template <typename T>
 struct TwoVecs {

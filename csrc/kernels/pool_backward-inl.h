@@ -158,6 +158,55 @@ void fill_planes(const PoolWalk& p, T divisor, const T* grad_output, T* grad_inp
     }
 }
 
+// Windows of two columns side by side that share no rows: each share is stored to all pixels of its window.
+inline bool are_apart(const PoolWalk& p) {
+    for (index_t oh = 1; oh < p.OH; ++oh)
+        if (p.rows[oh].begin < p.rows[oh - 1].end) return false;
+    return true;
+}
+template <typename T>
+void place_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
+                    T* scratch) {
+    constexpr index_t L = Vec<T>::lanes;
+    const index_t W = p.W, OW = p.OW;
+    const Divided<T> divided = divided_by(p, divisor, scratch);
+    const T* const g_end = grad_output + p.planes * p.OH * OW;
+    const T* const end = grad_input + p.planes * p.H * W;
+    const auto clear = [=](T* to, index_t count) {
+        for_vectors<T>(count, end - to,
+                       [=](index_t j, auto lanes) { store(Vec<T>::zero(), to + j, lanes); });
+    };
+    for (index_t plane = 0; plane < p.planes; ++plane, grad_input += p.H * W) {
+        index_t done = 0;  // rows
+        for (index_t oh = 0; oh < p.OH; ++oh, grad_output += OW) {
+            const Window& window = p.rows[oh];
+            if (window.begin > done) clear(grad_input + done * W, (window.begin - done) * W);
+            done = window.end;
+            T* const to = grad_input + window.begin * W;
+            const index_t rows = window.end - window.begin, room = end - to;
+            const auto row = divided.row(oh);
+            const auto place = [=](index_t j, auto lanes) {
+                const Vec<T> x = row(j, load(grad_output + j, lanes));
+                for (index_t r = 0; r < rows; ++r) {
+                    const index_t at = r * W + 2 * j;
+                    store_interleaved(x, x, to + at, 2 * (OW - j), room - at);
+                }
+            };
+            // From the last vector to the first: what a row writes beyond its end is the beginning of
+            // the next.
+            index_t j = (OW - 1) / L * L;
+            if (j + L > g_end - grad_output) {
+                place(j, SomeLanes{OW - j});
+                j -= L;
+            }
+            for (; j >= 0; j -= L) place(j, AllLanes{});
+            for (index_t r = 0; r < rows; ++r)
+                for (index_t w = 2 * OW; w < W; ++w) to[r * W + w] = 0;
+        }
+        if (done < p.H) clear(grad_input + done * W, (p.H - done) * W);
+    }
+}
+
 // Scratch: p.lines + p.block + 1 lines, and what divided_by needs.
 template <typename T>
 void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
@@ -171,6 +220,8 @@ void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* gr
             return fill_planes(p, divisor, grad_output, grad_input);
         return gather(SpreadWhole<T>{});
     }
+    if (are_pairs(p) && are_apart(p))
+        return place_averages(p, divisor, grad_output, grad_input, scratch);
     if (p.stride == 0) return gather(SpreadEach<T>{});
     with_count(p.taps, [=](auto usual) {
         constexpr int kTaps = decltype(usual)::value;
