@@ -14,8 +14,8 @@
 #include "kernels/max_pool_backward-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/pool-inl.h"
-#include "kernels/pool_indices-inl.h"
 #include "kernels/pool_backward-inl.h"
+#include "kernels/pool_indices-inl.h"
 #include "kernels/reduce-inl.h"
 #include "kernels/winograd-inl.h"
 

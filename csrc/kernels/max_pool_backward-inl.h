@@ -103,11 +103,13 @@ index_t place_plane(const PlaneSizes& s, const T* grad_output, const int32_t* in
         T* const to = grad_input + 2 * oh * W;
         const T* const g_row = grad_output + oh * OW;
         const int32_t* const index_row = indices + oh * OW;
-        const index_t left = room - (2 * oh + 1) * W;  // of which behind the beginning of the lower row
+        const index_t left =
+            room - (2 * oh + 1) * W;  // of which behind the beginning of the lower row
         const auto place = [&](index_t j, auto lanes, Mask used) {
             // Adding 0 makes 0 of -0, as in a sum.
             const Vec<T> g = load(g_row + j, lanes) + Vec<T>::zero();
-            const Mask at = load_indices<T>(index_row + j, lanes) - steps - every<T>(2 * (oh * W + j));
+            const Mask at =
+                load_indices<T>(index_row + j, lanes) - steps - every<T>(2 * (oh * W + j));
             const Mask a = at == 0, b = at == 1, c = at == below, d = at == below + 1;
             matches += ((a | b) | (c | d)) & used;
             store_interleaved(g & a, g & b, to + 2 * j, 2 * (OW - j), left + W - 2 * j);

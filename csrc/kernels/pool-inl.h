@@ -137,13 +137,15 @@ inline __attribute__((always_inline)) void fill_beyond(T* p, index_t count, Vec<
 
 // The values of a line that windows may read, from its first pixel on.
 inline index_t line_length(const PoolWalk& p) {
-    const index_t span = p.stride == 0 ? 0 : (p.OW - 1) * p.stride + (p.taps - 1) * p.dilation_w + 1;
+    const index_t span =
+        p.stride == 0 ? 0 : (p.OW - 1) * p.stride + (p.taps - 1) * p.dilation_w + 1;
     return span - p.left > p.W ? span - p.left : p.W;
 }
 
 // line[p.left + w] = reduction of column w of the rows of a window, padding on both sides.
 template <typename T, typename Reduction>
-inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line) {
+inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const Window& window,
+                                                       const T* plane, const T* end, T* line) {
     using V = Vec<T>;
     const V identity = V::broadcast(Reduction::identity());
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
@@ -200,8 +202,9 @@ inline bool are_pairs(const PoolWalk& p) {
 }
 
 template <typename T, typename Reduction, typename Emit>
-inline __attribute__((always_inline)) void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end,
-                  index_t room, Emit emit) {
+inline __attribute__((always_inline)) void reduce_pairs(const PoolWalk& p, const Window& window,
+                                                        const T* plane, const T* end, index_t room,
+                                                        Emit emit) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
     const index_t in_room = (end - (first + (count - 1) * step)) / 2;

@@ -11,8 +11,9 @@ namespace pyconv::PYCONV_ISA {
 
 // share[lead + ow] = grad_output[oh, ow] / divisor of window (oh, ow), zeros on both sides.
 template <typename T>
-inline __attribute__((always_inline)) void make_shares(const PoolWalk& p, const Divided<T>& divided, index_t oh, const T* grad_output,
-                 const T* end, index_t lead, T* line) {
+inline __attribute__((always_inline)) void make_shares(const PoolWalk& p, const Divided<T>& divided,
+                                                       index_t oh, const T* grad_output,
+                                                       const T* end, index_t lead, T* line) {
     const T* const from = grad_output + oh * p.OW;
     const auto row = divided.row(oh);
     for_vectors<T>(p.OW, end - from, [=](index_t j, auto lanes) {
@@ -147,9 +148,9 @@ void gather_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad
 template <typename T>
 void fill_planes(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input) {
     const T* const end = grad_input + p.planes * p.H * p.W;
-    const T count = divisor != 0 ? divisor
-                                 : static_cast<T>(p.rows[0].extent) *
-                                       static_cast<T>(p.cols[0].extent);
+    const T count = divisor != 0
+                        ? divisor
+                        : static_cast<T>(p.rows[0].extent) * static_cast<T>(p.cols[0].extent);
     for (index_t plane = 0; plane < p.planes; ++plane, grad_input += p.H * p.W) {
         const auto x = Vec<T>::broadcast(grad_output[plane] / count);
         T* const to = grad_input;
@@ -165,8 +166,7 @@ inline bool are_apart(const PoolWalk& p) {
     return true;
 }
 template <typename T>
-void place_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,
-                    T* scratch) {
+void place_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input, T* scratch) {
     constexpr index_t L = Vec<T>::lanes;
     const index_t W = p.W, OW = p.OW;
     const Divided<T> divided = divided_by(p, divisor, scratch);

@@ -129,8 +129,9 @@ void store(Found<T> x, T* value, int32_t* index, SomeLanes lanes) {
 
 // The rows of a window as a line of values, and one of indices (NaN: complements).
 template <typename T>
-inline __attribute__((always_inline)) void find_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end, T* line,
-               T* indices) {
+inline __attribute__((always_inline)) void find_rows(const PoolWalk& p, const Window& window,
+                                                     const T* plane, const T* end, T* line,
+                                                     T* indices) {
     using V = Vec<T>;
     const V identity = V::broadcast(Largest<T>::identity());
     const V nowhere = as_values<T>(every<T>(kNowhere));
@@ -194,8 +195,9 @@ void find_each_window(const PoolWalk& p, const T* line, const T* indices, T* out
 }
 
 template <typename T>
-inline __attribute__((always_inline)) void find_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end, index_t room,
-                T* out, int32_t* out_indices) {
+inline __attribute__((always_inline)) void find_pairs(const PoolWalk& p, const Window& window,
+                                                      const T* plane, const T* end, index_t room,
+                                                      T* out, int32_t* out_indices) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
     const index_t in_room = (end - (first + (count - 1) * step)) / 2, base = window.begin * p.W;
@@ -317,7 +319,7 @@ void max_pool_indices(const PoolWalk& p, const T* in, T* out, int32_t* indices, 
     } else {
         with_windows(p, [=, &p](auto stride, auto taps) {
             find_by_lines<T, decltype(stride)::value, decltype(taps)::value>(p, in, out, indices,
-                                                                            scratch);
+                                                                             scratch);
         });
     }
 }

@@ -197,8 +197,7 @@ Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;
-    for (int l = 0; l < L; ++l)
-        x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l - L + kFirst];
+    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l - L + kFirst];
     return x;
 #else
     typename Vec<T>::Mask which;

@@ -96,8 +96,8 @@ PoolWalk walk_of(const Pool2dShape& s) {
                .lines = 0,
                .pitch = 0};
     const Window& first = s.cols[0];
-    p.whole_rows = s.OW == 1 && first.begin == 0 && first.end == s.W && s.dilation_h == 1 &&
-                   s.dilation_w == 1;
+    p.whole_rows =
+        s.OW == 1 && first.begin == 0 && first.end == s.W && s.dilation_h == 1 && s.dilation_w == 1;
     // Padding is written out in scratch, which must not grow with a dilation that is larger than the image.
     const bool sparse = s.taps_w > s.W || s.dilation_w > s.W;
     if (p.whole_rows || sparse || s.stride_w > 2) return p;
@@ -147,9 +147,7 @@ void for_each_planes(const Shape4& input, const Shape4& output, Body&& body) {
     const index_t values = input[2] * input[3] + output[2] * output[3];
     const index_t group = std::max(kTaskValues / values, index_t{1});
     parallel_for(ceil_div(planes, group), static_cast<double>(planes * values) * kPass,
-                 [&](index_t task) {
-                     body(task * group, std::min(group, planes - task * group));
-                 });
+                 [&](index_t task) { body(task * group, std::min(group, planes - task * group)); });
 }
 
 // Calls body(walk, plane, oh) for groups of planes, and for rows of large ones, in parallel.
@@ -227,7 +225,8 @@ void max_pool2d(const Pool2dShape& s, const T* input, T* output, int32_t* indice
     const Kernels<T>& kernel = kernels<T>();
     const PoolWalk walk = forward_walk<T>(s);
     const auto is_empty = [](const Window& w) { return w.begin == w.end; };
-    const bool some_empty = std::ranges::any_of(s.rows, is_empty) || std::ranges::any_of(s.cols, is_empty);
+    const bool some_empty =
+        std::ranges::any_of(s.rows, is_empty) || std::ranges::any_of(s.cols, is_empty);
     for_each_block(s, walk, [&](const PoolWalk& part, index_t plane, index_t oh) {
         const AlignedBuffer<T> scratch(2 * part.lines * part.pitch);
         const T* in = input + plane * s.H * s.W;
@@ -281,14 +280,16 @@ void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_ou
     PoolWalk walk = walk_of(s);
     walk.row_covers = row_covers.data();
     walk.col_covers = col_covers.data();
-    walk.pitch = round_up(2 * walk.taps + walk.left + std::max(s.W, s.OW) + 3 * kMaxLanes, kMaxLanes);
+    walk.pitch =
+        round_up(2 * walk.taps + walk.left + std::max(s.W, s.OW) + 3 * kMaxLanes, kMaxLanes);
     walk.block = lines_in_cache<T>(walk.pitch, s.H);
     for (index_t h = 0; h < s.H; h += walk.block) {
         const index_t last = std::min(h + walk.block, s.H) - 1;
         walk.lines = std::max(walk.lines, row_covers[static_cast<size_t>(last)].last -
                                               row_covers[static_cast<size_t>(h)].first);
     }
-    const index_t scratch_size = (walk.lines + walk.block + 1) * walk.pitch + s.OH + s.OW + kMaxLanes;
+    const index_t scratch_size =
+        (walk.lines + walk.block + 1) * walk.pitch + s.OH + s.OW + kMaxLanes;
     for_each_planes(s.input_shape(), s.output_shape(), [&](index_t plane, index_t count) {
         const AlignedBuffer<T> scratch(scratch_size);
         PoolWalk part = walk;

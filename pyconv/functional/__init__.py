@@ -69,6 +69,7 @@ from pyconv.functional.loss import (
     multiclass_hinge,
     multiclass_hinge_backward,
 )
+from pyconv.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from pyconv.functional.norm import batch_norm, batch_norm_backward, batch_norm_statistics
 from pyconv.functional.pooling import (
     avg_pool2d,
@@ -76,6 +77,7 @@ from pyconv.functional.pooling import (
     max_pool2d,
     max_pool2d_backward,
 )
+from pyconv.functional.unpooling import max_unpool2d, max_unpool2d_backward
 
 __all__ = [
     "WeightCache",
@@ -120,8 +122,12 @@ __all__ = [
     "linear_backward_weight",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool2d",
+    "lp_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "mse",
     "mse_backward",
     "multiclass_hinge",

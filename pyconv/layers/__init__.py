@@ -19,6 +19,7 @@ from pyconv.layers.pooling import (
     AvgPool2d,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    LPPool2d,
     MaxPool2d,
 )
 from pyconv.layers.regularization import BatchNorm2d, Dropout
@@ -38,6 +39,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "LPPool2d",
     "Layer",
     "LeakyReLU",
     "Linear",
