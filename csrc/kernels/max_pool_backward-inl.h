@@ -43,18 +43,28 @@ inline index_t count_indices(index_t n, index_t pixels, const int32_t* indices) 
     return count;
 }
 
-// `count` of the indices name a pixel.
-template <typename T>
-void add_one_by_one(index_t pixels, index_t outputs, index_t count, const T* grad_output,
-                    const int32_t* indices, T* grad_input) {
-    const Vec<T> zero = Vec<T>::zero();
-    for_vectors<T>(pixels, pixels,
-                   [=](index_t j, auto lanes) { store(zero, grad_input + j, lanes); });
-    if (count == outputs) {
+// Planes whose indices all name a pixel, side by side: a sum that waits for the one before, in the
+// same pixel, keeps the others from nothing.
+template <typename T, int kPlanes>
+void add_in_planes(index_t pixels, index_t outputs, const T* grad_output, const int32_t* indices,
+                   T* grad_input) {
+    for_vectors<T>(kPlanes * pixels, kPlanes * pixels,
+                   [=](index_t j, auto lanes) { store(Vec<T>::zero(), grad_input + j, lanes); });
+    PYCONV_UNROLL(4)
+    for (index_t i = 0; i < outputs; ++i) {
         PYCONV_UNROLL(4)
-        for (index_t i = 0; i < outputs; ++i) grad_input[indices[i]] += grad_output[i];
-        return;
+        for (int plane = 0; plane < kPlanes; ++plane) {
+            const index_t at = plane * outputs + i;
+            grad_input[plane * pixels + indices[at]] += grad_output[at];
+        }
     }
+}
+
+template <typename T>
+void add_some(index_t pixels, index_t outputs, const T* grad_output, const int32_t* indices,
+              T* grad_input) {
+    for_vectors<T>(pixels, pixels,
+                   [=](index_t j, auto lanes) { store(Vec<T>::zero(), grad_input + j, lanes); });
     for (index_t i = 0; i < outputs; ++i)
         if (indices[i] >= 0) grad_input[indices[i]] += grad_output[i];
 }
@@ -142,19 +152,30 @@ template <typename T>
 index_t max_pool_backward(const PlaneSizes& s, const T* grad_output, const int32_t* indices,
                           T* grad_input) {
     const index_t pixels = s.H * s.W, outputs = s.OH * s.OW;
+    constexpr int kPlanes = 4;
     bool pairs = s.planes > 0 && look_like_pairs(s, indices);
     for (index_t plane = 0; plane < s.planes; ++plane) {
         const T* const g = grad_output + plane * outputs;
         const int32_t* const index = indices + plane * outputs;
         T* const to = grad_input + plane * pixels;
         const index_t left = s.planes - plane;
+        if (!pairs && left >= kPlanes &&
+            count_indices(kPlanes * outputs, pixels, index) == kPlanes * outputs) {
+            add_in_planes<T, kPlanes>(pixels, outputs, g, index, to);
+            plane += kPlanes - 1;
+            continue;
+        }
         const index_t placed =
             pairs ? place_plane(s, g, index, left * outputs, to, left * pixels) : 0;
         if (pairs && placed == outputs) continue;
         const index_t count = count_indices(outputs, pixels, index);
         if (count < 0) return plane * outputs - 1 - count;
         if (pairs && placed == count) continue;
-        add_one_by_one(pixels, outputs, count, g, index, to);
+        if (count == outputs) {
+            add_in_planes<T, 1>(pixels, outputs, g, index, to);
+        } else {
+            add_some(pixels, outputs, g, index, to);
+        }
         pairs = false;  // the next planes hardly differ
     }
     return -1;

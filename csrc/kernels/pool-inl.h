@@ -49,8 +49,7 @@ void store(Vec<T> x, T* p, SomeLanes which) {
 // Values 2 * i and 2 * i + 1 of `to` from lane i of even and odd; `rest` values at most if fewer than two
 // vectors have room.
 template <typename T>
-inline __attribute__((always_inline)) void store_interleaved(Vec<T> even, Vec<T> odd, T* to,
-                                                             index_t rest, index_t room) {
+PYCONV_INLINE void store_interleaved(Vec<T> even, Vec<T> odd, T* to, index_t rest, index_t room) {
     constexpr index_t L = Vec<T>::lanes;
     if (room >= 2 * L) {
         interleaved_low(even, odd).store(to);
@@ -80,28 +79,23 @@ TwoVecs<T> load_two(const T* p, SomeLanes which) {
 
 // Calls body(j, lanes) for j = 0, L, ... below n, with all lanes while j + L <= room (room >= n).
 template <typename T, typename Body>
-inline __attribute__((always_inline)) void for_vectors(index_t n, index_t room, Body body) {
+PYCONV_INLINE void for_vectors(index_t n, index_t room, Body body) {
     constexpr index_t L = Vec<T>::lanes;
+    const index_t end = room - L + 1 < n ? room - L + 1 : n;
     index_t j = 0;
-    if (n + L - 1 <= room) {
-        for (; j < n; j += L) body(j, AllLanes{});
-        return;
-    }
-    for (; j + L <= room && j < n; j += L) body(j, AllLanes{});
+    for (; j < end; j += L) body(j, AllLanes{});
     if (j < n) body(j, SomeLanes{n - j});
 }
 
-// Calls body with `count` as a constant where it is a usual one: the loops of the usual windows are
-// unrolled.
-template <typename Body>
-inline __attribute__((always_inline)) void with_count(index_t count, Body body) {
-    if (count == 2) {
-        body(Constant<2>{});
-    } else if (count == 3) {
-        body(Constant<3>{});
-    } else {
-        body(Constant<0>{});
-    }
+// Calls body with `count` as a constant where it is a usual one: their loops are unrolled.
+template <int... kUsual, typename Body>
+PYCONV_INLINE void with_count(index_t count, Body body) {
+#if defined(PYCONV_COMPACT)
+    static_cast<void>(count);
+    body(Constant<0>{});
+#else
+    if (!((count == kUsual && (body(Constant<kUsual>{}), true)) || ...)) body(Constant<0>{});
+#endif
 }
 
 // What pooling computes: the reduction and its identity.
@@ -131,7 +125,7 @@ inline index_t taps_of(const Window& w, index_t dilation) {
 
 // `count` copies of x, and up to a vector more.
 template <typename T>
-inline __attribute__((always_inline)) void fill_beyond(T* p, index_t count, Vec<T> x) {
+PYCONV_INLINE void fill_beyond(T* p, index_t count, Vec<T> x) {
     for (index_t j = 0; j < count; j += Vec<T>::lanes) x.store(p + j);
 }
 
@@ -144,8 +138,8 @@ inline index_t line_length(const PoolWalk& p) {
 
 // line[p.left + w] = reduction of column w of the rows of a window, padding on both sides.
 template <typename T, typename Reduction>
-inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const Window& window,
-                                                       const T* plane, const T* end, T* line) {
+PYCONV_INLINE void reduce_rows(const PoolWalk& p, const Window& window, const T* plane,
+                               const T* end, T* line) {
     using V = Vec<T>;
     const V identity = V::broadcast(Reduction::identity());
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
@@ -153,7 +147,7 @@ inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const 
     if (count == 0) return fill_beyond(pixels, line_length(p), identity);
     const T* first = plane + window.begin * p.W;
     const index_t room = end - (first + (count - 1) * step);
-    with_count(count, [&](auto usual) {
+    with_count<2, 3>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
         for_vectors<T>(p.W, room, [=](index_t j, auto lanes) {
             V x = load(first + j, lanes);
@@ -166,10 +160,17 @@ inline __attribute__((always_inline)) void reduce_rows(const PoolWalk& p, const 
     fill_beyond(pixels + p.W, line_length(p) - p.W, identity);
 }
 
+// The lines of `count` windows.
+template <typename T, typename Reduction>
+__attribute__((noinline)) void make_lines(const PoolWalk& p, const Window* windows, index_t count,
+                                          const T* plane, const T* end, T* line) {
+    for (index_t i = 0; i < count; ++i, line += p.pitch)
+        reduce_rows<T, Reduction>(p, windows[i], plane, end, line);
+}
+
 // Calls emit(ow, result, lanes) for the windows along a line; kTaps is the number of taps, or 0.
 template <typename T, typename Reduction, int kStride, int kTaps, typename Emit>
-inline __attribute__((always_inline)) void reduce_windows(const PoolWalk& p, const T* line,
-                                                          index_t room, Emit emit) {
+PYCONV_INLINE void reduce_windows(const PoolWalk& p, const T* line, index_t room, Emit emit) {
     using V = Vec<T>;
     const index_t dilation = p.dilation_w, taps = kTaps != 0 ? kTaps : p.taps;
     const auto value_of = [=](index_t j, index_t tap) {
@@ -196,19 +197,22 @@ void reduce_each_window(const PoolWalk& p, const T* line, Emit emit) {
     }
 }
 
-// Windows of two columns side by side, and no padding: lines would gain nothing.
+// Windows of two columns side by side, no padding and no window without rows: lines would gain nothing.
 inline bool are_pairs(const PoolWalk& p) {
-    return p.stride == 2 && p.taps == 2 && p.dilation_w == 1 && p.left == 0 && 2 * p.OW <= p.W;
+    if (p.stride != 2 || p.taps != 2 || p.dilation_w != 1 || p.left != 0 || 2 * p.OW > p.W)
+        return false;
+    for (index_t oh = 0; oh < p.OH; ++oh)
+        if (p.rows[oh].begin == p.rows[oh].end) return false;
+    return true;
 }
 
 template <typename T, typename Reduction, typename Emit>
-inline __attribute__((always_inline)) void reduce_pairs(const PoolWalk& p, const Window& window,
-                                                        const T* plane, const T* end, index_t room,
-                                                        Emit emit) {
+PYCONV_INLINE void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane,
+                                const T* end, index_t room, Emit emit) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
     const index_t in_room = (end - (first + (count - 1) * step)) / 2;
-    with_count(count, [&](auto usual) {
+    with_count<2>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
         for_vectors<T>(p.OW, in_room < room ? in_room : room, [=](index_t j, auto lanes) {
             TwoVecs<T> x = load_two(first + 2 * j, lanes);
@@ -225,20 +229,21 @@ inline __attribute__((always_inline)) void reduce_pairs(const PoolWalk& p, const
 // While windows along lines are reduced nothing is read from memory: that time fetches the input
 // of the next lines, as many values of it as belong to one line.
 template <typename T>
-inline __attribute__((always_inline)) void prefetch(const T* in, index_t values) {
+PYCONV_INLINE void prefetch(const T* in, index_t values) {
     constexpr index_t kLine = 64 / index_t{sizeof(T)};
     for (index_t i = 0; i < values; i += kLine) __builtin_prefetch(in + i);
 }
 // Small planes come soon enough by themselves.
 inline index_t prefetched_values(const PoolWalk& p) {
-    return p.OH > p.lines ? p.H * p.W / p.OH : 0;
+    if (p.OH <= p.lines) return 0;
+    return (p.rows[p.OH - 1].begin - p.rows[p.OH - 2].begin) * p.W;
 }
 
 // Calls body with the stride and, where usual, the number of taps as constants.
 template <typename Body>
 void with_windows(const PoolWalk& p, Body body) {
     if (p.stride == 0) return body(Constant<0>{}, Constant<0>{});
-    with_count(p.taps, [&](auto taps) {
+    with_count<3>(p.taps, [&](auto taps) {
         if (p.stride == 1) return body(Constant<1>{}, taps);
         body(Constant<2>{}, taps);
     });
@@ -256,7 +261,7 @@ T reduce_lanes(Vec<T> x) {
 
 // n values in a row.
 template <typename T, typename Reduction>
-inline __attribute__((always_inline)) T reduce_run(index_t n, const T* in) {
+PYCONV_INLINE T reduce_run(index_t n, const T* in) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     const V identity = V::broadcast(Reduction::identity());
@@ -284,8 +289,7 @@ void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finis
     for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
         for (index_t first = 0; first < p.OH; first += p.lines) {
             const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
-            for (index_t i = 0; i < lines; ++i)
-                reduce_rows<T, Reduction>(p, p.rows[first + i], in, in_end, scratch + i * pitch);
+            make_lines<T, Reduction>(p, p.rows + first, lines, in, in_end, scratch);
             const T* next = in + p.rows[first].begin * p.W + lines * values;
             const T* line = scratch;
             for (index_t oh = first; oh < first + lines; ++oh) {
@@ -296,9 +300,8 @@ void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finis
                 } else {
                     const auto row = finish.row(oh);
                     reduce_windows<T, Reduction, kStride, kTaps>(
-                        p, line, out_end - out, [=](index_t j, Vec<T> x, auto lanes_) {
-                            store(row(j, x), out + j, lanes_);
-                        });
+                        p, line, out_end - out,
+                        [=](index_t j, Vec<T> x, auto part) { store(row(j, x), out + j, part); });
                 }
                 next += values;
                 line += pitch;

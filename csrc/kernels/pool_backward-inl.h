@@ -11,9 +11,8 @@ namespace pyconv::PYCONV_ISA {
 
 // share[lead + ow] = grad_output[oh, ow] / divisor of window (oh, ow), zeros on both sides.
 template <typename T>
-inline __attribute__((always_inline)) void make_shares(const PoolWalk& p, const Divided<T>& divided,
-                                                       index_t oh, const T* grad_output,
-                                                       const T* end, index_t lead, T* line) {
+PYCONV_INLINE void make_shares(const PoolWalk& p, const Divided<T>& divided, index_t oh,
+                               const T* grad_output, const T* end, index_t lead, T* line) {
     const T* const from = grad_output + oh * p.OW;
     const auto row = divided.row(oh);
     for_vectors<T>(p.OW, end - from, [=](index_t j, auto lanes) {
@@ -96,49 +95,67 @@ struct SpreadPairs {
     }
 };
 
+// Scratch of a gradient.
+template <typename T>
+struct ShareLines {
+    T *shares, *sums, *none;
+    Divided<T> divided;
+};
+template <typename T>
+ShareLines<T> share_lines(const PoolWalk& p, T divisor, T* scratch) {
+    T* const sums = scratch + p.lines * p.pitch;
+    T* const none = sums + p.block * p.pitch;
+    for (index_t i = 0; i < p.lines; ++i)
+        fill_beyond(scratch + i * p.pitch, p.taps, Vec<T>::zero());
+    fill_beyond(none, p.pitch - Vec<T>::lanes, Vec<T>::zero());
+    return {scratch, sums, none, divided_by(p, divisor, none + p.pitch)};
+}
+
+// The shares of the windows over rows first .. first + rows - 1, and their sums for rows with several.
+template <typename T>
+__attribute__((noinline)) void sum_shares(const PoolWalk& p, const ShareLines<T>& lines,
+                                          index_t first, index_t rows, const T* grad_output,
+                                          const T* end) {
+    const index_t oh_first = p.row_covers[first].first;
+    const index_t oh_last = p.row_covers[first + rows - 1].last;
+    const index_t pitch = p.pitch, used = 2 * p.taps + p.OW + 1;
+    for (index_t oh = oh_first; oh < oh_last; ++oh)
+        make_shares(p, lines.divided, oh, grad_output, end, p.taps,
+                    lines.shares + (oh - oh_first) * pitch);
+    for (index_t i = 0; i < rows; ++i) {
+        const Cover c = p.row_covers[first + i];
+        if (c.last - c.first <= 1) continue;
+        const T* const from = lines.shares + (c.first - oh_first) * pitch;
+        T* const sum = lines.sums + i * pitch;
+        with_count<2, 3>(c.last - c.first, [=](auto usual) {
+            const index_t count = usual.value != 0 ? usual.value : c.last - c.first;
+            for (index_t j = 0; j < used; j += Vec<T>::lanes) {
+                Vec<T> x = Vec<T>::load(from + j);
+                PYCONV_UNROLL(3)
+                for (index_t r = 1; r < count; ++r) x = x + Vec<T>::load(from + r * pitch + j);
+                x.store(sum + j);
+            }
+        });
+    }
+}
+
 template <typename T, typename Spread>
 void gather_averages(const PoolWalk& p, T divisor, const T* grad_output, T* grad_input, T* scratch,
                      Spread spread) {
-    using V = Vec<T>;
-    const index_t lead = p.taps;
-    T* const shares = scratch;
-    T* const sums = shares + p.lines * p.pitch;
-    T* const none = sums + p.block * p.pitch;
-    const Divided<T> divided = divided_by(p, divisor, none + p.pitch);
-    for (index_t i = 0; i < p.lines; ++i) fill_beyond(shares + i * p.pitch, lead, V::zero());
-    fill_beyond(none, p.pitch - V::lanes, V::zero());
+    const ShareLines<T> lines = share_lines(p, divisor, scratch);
     const T* const g_end = grad_output + p.planes * p.OH * p.OW;
     const T* const end = grad_input + p.planes * p.H * p.W;
-    const index_t used = lead + p.OW + p.taps + 1;
     for (index_t plane = 0; plane < p.planes; ++plane, grad_output += p.OH * p.OW) {
         for (index_t first = 0; first < p.H; first += p.block) {
             const index_t rows = p.H - first < p.block ? p.H - first : p.block;
+            sum_shares(p, lines, first, rows, grad_output, g_end);
             const index_t oh_first = p.row_covers[first].first;
-            const index_t oh_last = p.row_covers[first + rows - 1].last;
-            for (index_t oh = oh_first; oh < oh_last; ++oh)
-                make_shares(p, divided, oh, grad_output, g_end, lead,
-                            shares + (oh - oh_first) * p.pitch);
-            for (index_t i = 0; i < rows; ++i) {
-                const Cover c = p.row_covers[first + i];
-                if (c.last - c.first <= 1) continue;
-                const T* const from = shares + (c.first - oh_first) * p.pitch;
-                T* const sum = sums + i * p.pitch;
-                with_count(c.last - c.first, [=](auto usual) {
-                    const index_t count = usual.value != 0 ? usual.value : c.last - c.first;
-                    for (index_t j = 0; j < used; j += V::lanes) {
-                        V x = V::load(from + j);
-                        PYCONV_UNROLL(3)
-                        for (index_t r = 1; r < count; ++r) x = x + V::load(from + r * p.pitch + j);
-                        x.store(sum + j);
-                    }
-                });
-            }
             for (index_t i = 0; i < rows; ++i, grad_input += p.W) {
                 const Cover c = p.row_covers[first + i];
-                const T* line = sums + i * p.pitch;
-                if (c.first == c.last) line = none;
-                if (c.last - c.first == 1) line = shares + (c.first - oh_first) * p.pitch;
-                spread(p, line + lead, grad_input, end - grad_input);
+                const T* line = lines.sums + i * p.pitch;
+                if (c.first == c.last) line = lines.none;
+                if (c.last - c.first == 1) line = lines.shares + (c.first - oh_first) * p.pitch;
+                spread(p, line + p.taps, grad_input, end - grad_input);
             }
         }
     }
@@ -223,7 +240,7 @@ void avg_pool_backward(const PoolWalk& p, T divisor, const T* grad_output, T* gr
     if (are_pairs(p) && are_apart(p))
         return place_averages(p, divisor, grad_output, grad_input, scratch);
     if (p.stride == 0) return gather(SpreadEach<T>{});
-    with_count(p.taps, [=](auto usual) {
+    with_count<3>(p.taps, [=, &p](auto usual) {
         constexpr int kTaps = decltype(usual)::value;
         if (p.stride == 1) return gather(SpreadShifted<T, kTaps>{});
         if (p.left & 1) return gather(SpreadPairs<T, kTaps, 1>{});

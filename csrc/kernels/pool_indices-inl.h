@@ -129,20 +129,20 @@ void store(Found<T> x, T* value, int32_t* index, SomeLanes lanes) {
 
 // The rows of a window as a line of values, and one of indices (NaN: complements).
 template <typename T>
-inline __attribute__((always_inline)) void find_rows(const PoolWalk& p, const Window& window,
-                                                     const T* plane, const T* end, T* line,
-                                                     T* indices) {
+PYCONV_INLINE void find_rows(const PoolWalk& p, const Window& window, const T* plane, const T* end,
+                             T* line, T* indices) {
     using V = Vec<T>;
     const V identity = V::broadcast(Largest<T>::identity());
     const V nowhere = as_values<T>(every<T>(kNowhere));
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
-    const index_t right = count == 0 ? 0 : p.W;
-    fill_beyond(line + p.left + right, count == 0 ? line_length(p) : 0, identity);
-    fill_beyond(indices + p.left + right, count == 0 ? line_length(p) : 0, nowhere);
-    if (count == 0) return;
+    if (count == 0) {
+        fill_beyond(line + p.left, line_length(p), identity);
+        fill_beyond(indices + p.left, line_length(p), nowhere);
+        return;
+    }
     const T* first = plane + window.begin * p.W;
     const index_t room = end - (first + (count - 1) * step), base = window.begin * p.W;
-    with_count(count, [&](auto usual) {
+    with_count<2, 3>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
         auto column = lane_steps<T>(1);
         for_vectors<T>(p.W, room, [&](index_t j, auto lanes) {
@@ -161,10 +161,17 @@ inline __attribute__((always_inline)) void find_rows(const PoolWalk& p, const Wi
     fill_beyond(indices + p.left + p.W, line_length(p) - p.W, nowhere);
 }
 
+template <typename T>
+__attribute__((noinline)) void make_found_lines(const PoolWalk& p, const Window* windows,
+                                                index_t count, const T* plane, const T* end,
+                                                T* line, T* indices) {
+    for (index_t i = 0; i < count; ++i, line += p.pitch, indices += p.pitch)
+        find_rows(p, windows[i], plane, end, line, indices);
+}
+
 template <typename T, int kStride, int kTaps>
-inline __attribute__((always_inline)) void find_windows(const PoolWalk& p, const T* line,
-                                                        const T* indices, index_t room, T* out,
-                                                        int32_t* out_indices) {
+PYCONV_INLINE void find_windows(const PoolWalk& p, const T* line, const T* indices, index_t room,
+                                T* out, int32_t* out_indices) {
     constexpr index_t L = Vec<T>::lanes;
     const index_t dilation = p.dilation_w, taps = kTaps != 0 ? kTaps : p.taps;
     const auto found_of = [=](index_t j, index_t tap) {
@@ -195,13 +202,12 @@ void find_each_window(const PoolWalk& p, const T* line, const T* indices, T* out
 }
 
 template <typename T>
-inline __attribute__((always_inline)) void find_pairs(const PoolWalk& p, const Window& window,
-                                                      const T* plane, const T* end, index_t room,
-                                                      T* out, int32_t* out_indices) {
+PYCONV_INLINE void find_pairs(const PoolWalk& p, const Window& window, const T* plane, const T* end,
+                              index_t room, T* out, int32_t* out_indices) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
     const index_t in_room = (end - (first + (count - 1) * step)) / 2, base = window.begin * p.W;
-    with_count(count, [&](auto usual) {
+    with_count<2>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
         auto column = lane_steps<T>(2) + every<T>(base);
         for_vectors<T>(p.OW, in_room < room ? in_room : room, [&](index_t j, auto lanes) {
@@ -227,7 +233,7 @@ Found<T> rotated(Found<T> x) {
 
 // n values in a row, the first of which has the index `base`.
 template <typename T>
-inline __attribute__((always_inline)) FoundOne<T> find_run(index_t n, const T* in, index_t base) {
+PYCONV_INLINE FoundOne<T> find_run(index_t n, const T* in, index_t base) {
     constexpr index_t L = Vec<T>::lanes;
     auto index = lane_steps<T>(1) + every<T>(base);
     const Vec<T> identity = Vec<T>::broadcast(Largest<T>::identity());
@@ -276,11 +282,9 @@ void find_by_lines(const PoolWalk& p, const T* in, T* out, int32_t* indices, T* 
     for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
         for (index_t first = 0; first < p.OH; first += p.lines) {
             const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
-            T* line = scratch;
-            for (index_t i = 0; i < lines; ++i, line += pitch)
-                find_rows(p, p.rows[first + i], in, in_end, line, line + index_lines);
+            make_found_lines(p, p.rows + first, lines, in, in_end, scratch, scratch + index_lines);
             const T* next = in + p.rows[first].begin * p.W + lines * values;
-            line = scratch;
+            const T* line = scratch;
             for (index_t i = 0; i < lines; ++i) {
                 prefetch(next, values);
                 if constexpr (kStride == 0) {

@@ -19,9 +19,14 @@
 // run, whose code would be the largest of all.
 #if defined(PYCONV_COMPACT)
 #define PYCONV_UNROLL(count)
+#define PYCONV_INLINE
+#define PYCONV_SHUFFLE __attribute__((noinline))
 #else
 #define PYCONV_PRAGMA(text) _Pragma(#text)
 #define PYCONV_UNROLL(count) PYCONV_PRAGMA(GCC unroll count)
+// For the bodies of loops, which a call would cost their registers; and for what is one or two instructions.
+#define PYCONV_INLINE inline __attribute__((always_inline))
+#define PYCONV_SHUFFLE
 #endif
 
 namespace pyconv::PYCONV_ISA {
@@ -193,7 +198,7 @@ inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which) {
 
 // Lanes kFirst, kFirst + 2, ... of a, then those of b.
 template <typename T, int kFirst>
-Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
+PYCONV_SHUFFLE Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;
@@ -216,7 +221,7 @@ Vec<T> odd_lanes_of(Vec<T> a, Vec<T> b) {
 
 // Lane l becomes lane (l + kBy) % lanes of x.
 template <typename T, int kBy>
-Vec<T> rotated(Vec<T> x) {
+PYCONV_SHUFFLE Vec<T> rotated(Vec<T> x) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> y;
@@ -231,7 +236,7 @@ Vec<T> rotated(Vec<T> x) {
 
 // a[0], b[0], a[1], b[1], ... of the first half of the lanes, and of the second.
 template <typename T, int kFirst>
-Vec<T> interleaved_from(Vec<T> a, Vec<T> b) {
+PYCONV_SHUFFLE Vec<T> interleaved_from(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;

@@ -125,10 +125,11 @@ def max_unpool2d(input: Array, indices: Array, output_shape: Shape) -> Array:
 def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
     """Read every gradient from the pixel that its index names."""
     grad_input = np.zeros(indices.shape)
-    planes = grad_output.reshape(*grad_output.shape[:2], -1)
+    W = grad_output.shape[3]
     for n, c, oh, ow in np.ndindex(indices.shape):
         if indices[n, c, oh, ow] >= 0:
-            grad_input[n, c, oh, ow] = planes[n, c, indices[n, c, oh, ow]]
+            h, w = divmod(indices[n, c, oh, ow], W)
+            grad_input[n, c, oh, ow] = grad_output[n, c, h, w]
     return grad_input
 
 
