@@ -238,6 +238,34 @@ def global_avg_pool2d(input: _Array, out: _Array | None, /) -> _Array: ...
 def global_avg_pool2d_backward(
     grad_output: _Array, input_shape: _Shape4, out: _Array | None, /
 ) -> _Array: ...
+def lp_pool2d(
+    input: _Array,
+    kernel_size: _Pair,
+    norm_type: float,
+    stride: _Pair,
+    padding: _Padding,
+    ceil_mode: bool,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def lp_pool2d_backward(
+    grad_output: _Array,
+    input: _Array,
+    output: _Array,
+    kernel_size: _Pair,
+    norm_type: float,
+    stride: _Pair,
+    padding: _Padding,
+    ceil_mode: bool,
+    out: _Array | None,
+    /,
+) -> _Array: ...
+def max_unpool2d(
+    input: _Array, indices: _Array, output_shape: _Shape4, out: _Array | None, /
+) -> _Array: ...
+def max_unpool2d_backward(
+    grad_output: _Array, indices: _Array, out: _Array | None, /
+) -> _Array: ...
 def relu(input: _Array, out: _Array | None, /) -> _Array: ...
 def relu_backward(grad_output: _Array, output: _Array, out: _Array | None, /) -> _Array: ...
 def leaky_relu(input: _Array, negative_slope: float, out: _Array | None, /) -> _Array: ...

@@ -322,6 +322,22 @@ _POOLS = [
     Call("avg_pool2d", lambda d, N: (d(N, *_PLANE), 3), _POOL),
     Call("avg_pool2d", lambda d, N: (d(N, *_PLANE), 3), {"count_include_pad": False}, "exclude"),
     Call("avg_pool2d_backward", lambda d, N: (d(N, 3, 6, 21), (N, *_PLANE), 3), _POOL),
+    Call("avg_pool2d_backward", lambda d, N: (d(N, 3, 6, 20), (N, *_PLANE), 2), {}, "2x2"),
+    Call("lp_pool2d", lambda d, N: (d(N, *_PLANE), 3), _POOL),
+    Call("lp_pool2d", lambda d, N: (d.positive(N, *_PLANE), 2), {"norm_type": 3.0}, "cube"),
+    Call(
+        "lp_pool2d_backward",
+        lambda d, N: (d(N, 3, 6, 21), d(N, *_PLANE), d.positive(N, 3, 6, 21), 3),
+        _POOL,
+    ),
+    Call(
+        "max_unpool2d",
+        lambda d, N: (d(N, 3, 6, 21), d.indices(N, 3, 6, 21, plane=12 * 41), (N, *_PLANE)),
+    ),
+    Call(
+        "max_unpool2d_backward",
+        lambda d, N: (d(N, *_PLANE), d.indices(N, 3, 6, 21, plane=12 * 41)),
+    ),
     Call("adaptive_avg_pool2d", lambda d, N: (d(N, *_PLANE), (5, 7))),
     Call("adaptive_avg_pool2d_backward", lambda d, N: (d(N, 3, 5, 7), (N, *_PLANE))),
     Call("adaptive_max_pool2d", lambda d, N: (d(N, *_PLANE), (5, 7)), {"return_indices": True}),

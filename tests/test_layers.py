@@ -41,6 +41,7 @@ LAYERS: dict[str, tuple[MakeLayer, tuple[int, ...]]] = {
     "linear_no_bias": (lambda rng: L.Linear(7, 5, bias=False, rng=rng, dtype=F64), (3, 7)),
     "max_pool2d": (lambda _: L.MaxPool2d(3, 2, 1), IMAGE),
     "avg_pool2d": (lambda _: L.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGE),
+    "lp_pool2d": (lambda _: L.LPPool2d(2.0, 3, 2), IMAGE),
     "adaptive_avg_pool2d": (lambda _: L.AdaptiveAvgPool2d((4, 3)), IMAGE),
     "adaptive_max_pool2d": (lambda _: L.AdaptiveMaxPool2d((4, 3)), IMAGE),
     "global_avg_pool2d": (lambda _: L.GlobalAvgPool2d(), IMAGE),

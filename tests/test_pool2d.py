@@ -80,6 +80,17 @@ def test_max_pool2d_window_without_a_pixel_has_index_minus_one(isa: str, dtype: 
     assert_exact(F.max_pool2d_backward(np.ones_like(output), indices, x.shape), np.zeros(x.shape))
 
 
+def test_max_pool2d_rows_without_a_pixel_have_index_minus_one(isa: str, dtype: DType) -> None:
+    """Taps at rows -1 and 2 of two rows, and pairs of columns that need no padding."""
+    x = np.ones((2, 2, 2, 40), dtype)
+    options: dict[str, Any] = {"padding": (1, 0), "dilation": (3, 1), "stride": 2}
+    output, indices = F.max_pool2d(x, 2, return_indices=True, **options)
+    assert output.shape == (2, 2, 1, 20)
+    assert np.all(output == -np.inf)
+    assert np.all(indices == -1)
+    assert_same_bits(F.max_pool2d(x, 2, **options), output)
+
+
 Average = Callable[[Any, Array], Array]
 AVERAGES: dict[str, dict[str, Any]] = {
     "include": {},

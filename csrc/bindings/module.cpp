@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     def_gemm(m);
     def_conv(m);
     def_pool2d(m);
+    def_pool2d_variants(m);
     def_activation(m);
     def_batch_norm(m);
     def_normalization(m);

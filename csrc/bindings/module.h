@@ -10,6 +10,7 @@ void def_runtime(py::module_& m);
 void def_gemm(py::module_& m);
 void def_conv(py::module_& m);
 void def_pool2d(py::module_& m);
+void def_pool2d_variants(py::module_& m);
 void def_activation(py::module_& m);
 void def_batch_norm(py::module_& m);
 void def_normalization(py::module_& m);

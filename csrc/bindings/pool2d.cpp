@@ -1,26 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ops/pool2d.h"
-
-#include <functional>
+#include "bindings/pool2d.h"
 
 #include "bindings/module.h"
-#include "bindings/options.h"
 
 namespace pyconv::bindings {
 namespace {
-
-constexpr const char* kAxes = "four: (N, C, H, W)";
-
-// How a window list is made from the shape of the input: what sliding, adaptive and global pooling
-// differ in.
-using MakeShape = std::function<Pool2dShape(const Shape4&)>;
-
-MakeShape sliding(const char* function, Pair kernel_size, Pair stride, const PaddingOption& padding,
-                  Pair dilation, bool ceil_mode, bool count_include_pad) {
-    const Pool2dShape::Options options{kernel_size, stride,    to_padding(padding),
-                                       dilation,    ceil_mode, count_include_pad};
-    return [=](const Shape4& input) { return Pool2dShape::make(function, input, options); };
-}
 
 // No output size: global pooling, one window.
 MakeShape adaptive(const char* function, std::optional<Pair> output_size) {
@@ -34,7 +18,7 @@ py::object max_pool(const char* function, const py::object& input, const MakeSha
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) -> py::object {
         using T = decltype(zero);
-        const Pool2dShape s = make(shape4(function, "input", first, kAxes));
+        const Pool2dShape s = make(shape4(function, "input", first, kPlaneAxes));
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         py::array output = output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
         std::optional<py::array> indices;
@@ -57,7 +41,7 @@ py::array max_pool_backward(const py::object& grad_output, const py::object& ind
     const py::array first = as_array(function, "grad_output", grad_output);
     return dispatch_float(function, "grad_output", first, [&](auto zero) {
         using T = decltype(zero);
-        const Shape4 shape = shape4(function, "grad_output", first, kAxes);
+        const Shape4 shape = shape4(function, "grad_output", first, kPlaneAxes);
         check(shape[0] == input_shape[0] && shape[1] == input_shape[1], function,
               ": input_shape is ", shape_text(input_shape), " but grad_output is ",
               shape_text(shape), "; expected the same N and C");
@@ -85,7 +69,7 @@ py::array avg_pool(const char* function, const py::object& input, const MakeShap
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         using T = decltype(zero);
-        const Pool2dShape s = make(shape4(function, "input", first, kAxes));
+        const Pool2dShape s = make(shape4(function, "input", first, kPlaneAxes));
         const auto x = input_array<T>(function, "input", input, as_shape(s.input_shape()));
         py::array output = output_array<T>(function, out, as_shape(s.output_shape()), {&x.given()});
         T* y = data_of<T>(output);
@@ -155,14 +139,14 @@ void def_pool2d(py::module_& m) {
               return avg_pool(function, input, adaptive(function, output_size), {}, out);
           });
     // The output size is that of grad_output.
-    m.def("adaptive_avg_pool2d_backward",
-          [](const py::object& grad_output, const Shape4& input_shape, const py::object& out) {
-              const char* function = "adaptive_avg_pool2d_backward";
-              const Shape4 output = shape4(function, "grad_output",
-                                           as_array(function, "grad_output", grad_output), kAxes);
-              return avg_pool_backward(function, grad_output, input_shape,
-                                       adaptive(function, Pair{output[2], output[3]}), {}, out);
-          });
+    m.def("adaptive_avg_pool2d_backward", [](const py::object& grad_output,
+                                             const Shape4& input_shape, const py::object& out) {
+        const char* function = "adaptive_avg_pool2d_backward";
+        const Shape4 output = shape4(function, "grad_output",
+                                     as_array(function, "grad_output", grad_output), kPlaneAxes);
+        return avg_pool_backward(function, grad_output, input_shape,
+                                 adaptive(function, Pair{output[2], output[3]}), {}, out);
+    });
     m.def("global_max_pool2d",
           [](const py::object& input, bool return_indices, const py::object& out) {
               const char* function = "global_max_pool2d";

@@ -11,9 +11,13 @@
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/max_pool_backward-inl.h"
 #include "kernels/normalize-inl.h"
 #include "kernels/optimizer-inl.h"
 #include "kernels/pack-inl.h"
+#include "kernels/pool-inl.h"
+#include "kernels/pool_backward-inl.h"
+#include "kernels/pool_indices-inl.h"
 #include "kernels/reduce-inl.h"
 #include "kernels/response_norm-inl.h"
 #include "kernels/row_norm-inl.h"
@@ -51,7 +55,11 @@ inline constexpr Kernels<T> kTable = {
     .stage_rows = stage_rows<T>,
     .window = window<T>,
     .window_gradient = window_gradient<T>,
-    .max_rows = max_rows<T>,
+    .max_pool = max_pool<T>,
+    .max_pool_indices = max_pool_indices<T>,
+    .avg_pool = avg_pool<T>,
+    .avg_pool_backward = avg_pool_backward<T>,
+    .max_pool_backward = max_pool_backward<T>,
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,
     .scale = scale<T>,

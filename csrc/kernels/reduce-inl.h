@@ -62,35 +62,4 @@ void add_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* sum)
     }
 }
 
-// maximum[j] = largest of in[0, j], in[1, j], ...; row[j] = the first row that holds it. A NaN wins
-// over everything, and of several NaNs the last. rows >= 1; `row` may be nullptr.
-template <typename T>
-void max_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* maximum, int32_t* row) {
-    using V = Vec<T>;
-    using Mask = typename V::Mask;
-    constexpr index_t L = V::lanes;
-    for (index_t j = 0; j < cols; j += L) {
-        const index_t count = cols - j < L ? cols - j : L;
-        const auto load = [=](index_t r) {
-            const T* p = in + r * row_step + j;
-            return count == L ? V::load(p) : V::load_part(p, count);
-        };
-        V best = load(0);
-        Mask where{};
-        for (index_t r = 1; r < rows; ++r) {
-            const V x = load(r);
-            const Mask better = (x > best) | (x != x);
-            best = select<T>(better, x, best);
-            where = better ? Mask{} + static_cast<typename LaneInt<T>::type>(r) : where;
-        }
-        if (count == L) {
-            best.store(maximum + j);
-        } else {
-            best.store_part(maximum + j, count);
-        }
-        if (row == nullptr) continue;
-        for (index_t l = 0; l < count; ++l) row[j + l] = static_cast<int32_t>(where[l]);
-    }
-}
-
 }  // namespace pyconv::PYCONV_ISA

@@ -136,6 +136,46 @@ struct ResponseNorm {
     T k, factor, beta;
 };
 
+// A window of pooling along one axis: taps begin, begin + dilation, ... below end, all inside the plane;
+// none when begin == end.
+struct Window {
+    index_t begin, end;
+    index_t extent;  // what the average divides by along this axis, padding counted or not
+};
+
+// The windows first .. last - 1 of an axis hold a pixel; none when first == last.
+struct Cover {
+    index_t first, last;
+};
+
+// How pooling passes over `planes` planes that lie one behind the other: pool-inl.h. The input has
+// planes of H x W pixels, the output of OH x OW.
+struct PoolWalk {
+    index_t planes;
+    index_t H, W, OH, OW;
+    const Window* rows;  // OH of them
+    const Window* cols;  // OW of them
+    index_t dilation_h, dilation_w;
+    // Where all windows along W have the same taps in a row with `left` values of padding in front, tap k
+    // of window o is value o * stride + k * dilation_w of it; stride is 1 or 2. Other windows, with
+    // stride 0, are found in `cols`.
+    index_t stride, taps, left;
+    bool whole_rows;  // a window is as wide as the plane, and its rows follow each other
+    // Scratch: `lines` rows of `pitch` values.
+    index_t lines, pitch;
+    // For gradients: the windows over each of the H rows and W columns, and how many rows of grad_input
+    // are made at a time.
+    const Cover* row_covers = nullptr;
+    const Cover* col_covers = nullptr;
+    index_t block = 0;
+};
+
+// Planes of H x W pixels, and as many of OH x OW outputs.
+struct PlaneSizes {
+    index_t planes;
+    index_t H, W, OH, OW;
+};
+
 // Name and signature of every kernel of element type T. What each computes stands at its template.
 #define PYCONV_KERNELS(X)                                                                          \
     X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
@@ -164,8 +204,14 @@ struct ResponseNorm {
       const T* residual, T* out, const Epilogue<T>& e)                                             \
     X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \
       const T* in, T* sums)                                                                        \
-    X(max_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* maximum,       \
-      int32_t* row)                                                                                \
+    X(max_pool, void, const PoolWalk& p, const T* in, T* out, T* scratch)                          \
+    X(max_pool_indices, void, const PoolWalk& p, const T* in, T* out, int32_t* indices,            \
+      T* scratch)                                                                                  \
+    X(avg_pool, void, const PoolWalk& p, T divisor, const T* in, T* out, T* scratch)               \
+    X(avg_pool_backward, void, const PoolWalk& p, T divisor, const T* grad_output, T* grad_input,  \
+      T* scratch)                                                                                  \
+    X(max_pool_backward, index_t, const PlaneSizes& s, const T* grad_output,                       \
+      const int32_t* indices, T* grad_input)                                                       \
     X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \
     X(add_to, void, index_t n, const T* in, T* sum)                                                \
     X(scale, void, index_t n, T factor, T* values)                                                 \

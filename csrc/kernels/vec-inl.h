@@ -19,9 +19,14 @@
 // run, whose code would be the largest of all.
 #if defined(PYCONV_COMPACT)
 #define PYCONV_UNROLL(count)
+#define PYCONV_INLINE
+#define PYCONV_SHUFFLE __attribute__((noinline))
 #else
 #define PYCONV_PRAGMA(text) _Pragma(#text)
 #define PYCONV_UNROLL(count) PYCONV_PRAGMA(GCC unroll count)
+// For the bodies of loops, which a call would cost their registers; and for what is one or two instructions.
+#define PYCONV_INLINE inline __attribute__((always_inline))
+#define PYCONV_SHUFFLE
 #endif
 
 namespace pyconv::PYCONV_ISA {
@@ -93,6 +98,7 @@ struct Vec {
     friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
     friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
     friend Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+    friend Mask operator<(Vec a, Vec b) { return a.v < b.v; }
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
@@ -190,13 +196,13 @@ inline Vec<T> Vec<T>::load_lanes(const T* p, Lanes which) {
     return load_lanes(p, which, zero());
 }
 
-// Every second lane of a, then of b, from lane kFirst on.
+// Lanes kFirst, kFirst + 2, ... of a, then those of b.
 template <typename T, int kFirst>
-Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
+PYCONV_SHUFFLE Vec<T> alternate_lanes_of(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;
-    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l + kFirst - L];
+    for (int l = 0; l < L; ++l) x.v[l] = l < L / 2 ? a.v[2 * l + kFirst] : b.v[2 * l - L + kFirst];
     return x;
 #else
     typename Vec<T>::Mask which;
@@ -213,9 +219,24 @@ Vec<T> odd_lanes_of(Vec<T> a, Vec<T> b) {
     return alternate_lanes_of<T, 1>(a, b);
 }
 
+// Lane l becomes lane (l + kBy) % lanes of x.
+template <typename T, int kBy>
+PYCONV_SHUFFLE Vec<T> rotated(Vec<T> x) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+#if defined(__clang__)
+    Vec<T> y;
+    for (int l = 0; l < L; ++l) y.v[l] = x.v[(l + kBy) % L];
+    return y;
+#else
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = (l + kBy) % L;
+    return {__builtin_shuffle(x.v, which)};
+#endif
+}
+
 // a[0], b[0], a[1], b[1], ... of the first half of the lanes, and of the second.
 template <typename T, int kFirst>
-Vec<T> interleaved_from(Vec<T> a, Vec<T> b) {
+PYCONV_SHUFFLE Vec<T> interleaved_from(Vec<T> a, Vec<T> b) {
     constexpr int L = static_cast<int>(Vec<T>::lanes);
 #if defined(__clang__)
     Vec<T> x;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Each output row is made in two steps: the rows of its window are reduced to one row, vectorised
-// along W, and then the windows along that row. A window of KH x KW taps so costs KH + KW steps
-// instead of KH * KW.
+// Which windows there are, and tasks of planes, or of rows of a large plane; the loops are in
+// kernels/pool-inl.h.
 #include "ops/pool2d.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "base/buffer.h"
@@ -25,8 +23,12 @@ void check_input(const char* function, const Shape4& input) {
           "; expected at most 2^31 - 1 pixels");
 }
 
-std::vector<Window> slide(const char* function, const Shape4& input, size_t axis,
-                          const Pool2dShape::Options& o) {
+struct Axis {
+    std::vector<Window> windows;
+    index_t pad_begin;
+};
+
+Axis slide(const char* function, const Shape4& input, size_t axis, const Pool2dShape::Options& o) {
     const index_t size = input[2 + axis], kernel = o.kernel_size[axis], stride = o.stride[axis];
     const index_t dilation = o.dilation[axis];
     const index_t begin_pad = axis == 0 ? o.padding.top : o.padding.left;
@@ -53,7 +55,7 @@ std::vector<Window> slide(const char* function, const Shape4& input, size_t axis
         result.push_back({std::min(begin, size), std::min(end, size),
                           o.count_include_pad ? stop - start : end - begin});
     }
-    return result;
+    return {std::move(result), windows.pad_begin};
 }
 
 std::vector<Window> divide(index_t size, index_t output) {
@@ -69,20 +71,103 @@ std::vector<Window> divide(index_t size, index_t output) {
     return result;
 }
 
-// Calls body(plane) for the N * C planes, in parallel.
-template <typename Body>
-void for_each_plane(const Shape4& input, const Shape4& output, Body&& body) {
-    const index_t planes = input[0] * input[1];
-    const index_t values = planes * (input[2] * input[3] + output[2] * output[3]);
-    parallel_for(planes, static_cast<double>(values), body);
+// Lanes of the widest vector: rows of scratch have room for vectors that go beyond their end.
+constexpr index_t kMaxLanes = 16;
+// Values of input and output that a task should have, and bytes of scratch that stay in L1 beside them.
+constexpr index_t kTaskValues = index_t{1} << 14, kScratchBytes = index_t{1} << 12;
+// Nanoseconds a value.
+constexpr double kPass = 0.25;
+
+// How the kernels walk over one plane. `lines` and `pitch` are still to be set.
+PoolWalk walk_of(const Pool2dShape& s) {
+    PoolWalk p{.planes = 1,
+               .H = s.H,
+               .W = s.W,
+               .OH = s.OH,
+               .OW = s.OW,
+               .rows = s.rows.data(),
+               .cols = s.cols.data(),
+               .dilation_h = s.dilation_h,
+               .dilation_w = s.dilation_w,
+               .stride = 0,
+               .taps = 0,
+               .left = 0,
+               .whole_rows = false,
+               .lines = 0,
+               .pitch = 0};
+    const Window& first = s.cols[0];
+    p.whole_rows =
+        s.OW == 1 && first.begin == 0 && first.end == s.W && s.dilation_h == 1 && s.dilation_w == 1;
+    // Padding is written out in scratch, which must not be much larger than the image.
+    const bool sparse = (s.taps_w - 1) * s.dilation_w > 4 * s.W + 64;
+    if (p.whole_rows || sparse || s.stride_w > 2) return p;
+    p.stride = s.stride_w;
+    p.taps = s.taps_w;
+    p.left = s.pad_left;
+    return p;
 }
 
-// True if a candidate at row `r` (and a later column) replaces the best at row `best_r`: the
-// larger, of equals the earlier row, of NaNs the later row.
+// Rows of scratch of `pitch` values that fit in L1, at most `wanted`.
 template <typename T>
-bool replaces(T x, int32_t r, T best, int32_t best_r) {
-    if (std::isnan(x)) return !std::isnan(best) || r >= best_r;
-    return x > best || (x == best && r < best_r);
+index_t lines_in_cache(index_t pitch, index_t wanted) {
+    return std::clamp(kScratchBytes / (pitch * index_t{sizeof(T)}), index_t{1},
+                      std::max(wanted, index_t{1}));
+}
+
+// What forward kernels need.
+template <typename T>
+PoolWalk forward_walk(const Pool2dShape& s) {
+    PoolWalk p = walk_of(s);
+    const index_t reach = (p.taps - 1) * p.dilation_w;
+    const index_t read = p.stride * round_up(p.OW, kMaxLanes) + std::max(reach, index_t{0});
+    const index_t written = p.left + std::max(p.W, (p.OW - 1) * p.stride + reach + 1);
+    p.pitch = round_up(std::max(read, written) + 2 * kMaxLanes, kMaxLanes);
+    p.lines = lines_in_cache<T>(p.pitch, p.OH);
+    return p;
+}
+
+// The windows that hold each of `size` pixels. Both ends of windows grow along the axis.
+std::vector<Cover> covers(const std::vector<Window>& windows, index_t size) {
+    std::vector<Cover> result;
+    result.reserve(static_cast<size_t>(size));
+    const auto count = static_cast<index_t>(windows.size());
+    index_t first = 0, last = 0;
+    for (index_t i = 0; i < size; ++i) {
+        while (last < count && windows[static_cast<size_t>(last)].begin <= i) ++last;
+        while (first < last && windows[static_cast<size_t>(first)].end <= i) ++first;
+        result.push_back({first, last});
+    }
+    return result;
+}
+
+// Calls body(first, count) for groups of planes, in parallel.
+template <typename Body>
+void for_each_planes(const Shape4& input, const Shape4& output, Body&& body) {
+    const index_t planes = input[0] * input[1];
+    const index_t values = input[2] * input[3] + output[2] * output[3];
+    const index_t group = std::max(kTaskValues / values, index_t{1});
+    parallel_for(ceil_div(planes, group), static_cast<double>(planes * values) * kPass,
+                 [&](index_t task) { body(task * group, std::min(group, planes - task * group)); });
+}
+
+// Calls body(walk, plane, oh) for groups of planes, and for rows of large ones, in parallel.
+template <typename Body>
+void for_each_block(const Pool2dShape& s, const PoolWalk& walk, Body&& body) {
+    const index_t planes = s.N * s.C, values = s.H * s.W + s.OH * s.OW;
+    const index_t group = std::max(kTaskValues / values, index_t{1});
+    const index_t rows = std::clamp(kTaskValues / (values / s.OH), index_t{1}, s.OH);
+    const index_t blocks = group > 1 ? 1 : ceil_div(s.OH, rows);
+    parallel_for(ceil_div(planes, group) * blocks, static_cast<double>(planes * values) * kPass,
+                 [&](index_t task) {
+                     const index_t plane = task / blocks * group, oh = task % blocks * rows;
+                     PoolWalk part = walk;
+                     part.planes = std::min(group, planes - plane);
+                     if (blocks > 1) {
+                         part.rows += oh;
+                         part.OH = std::min(rows, s.OH - oh);
+                     }
+                     body(part, plane, oh);
+                 });
 }
 
 }  // namespace
@@ -93,6 +178,7 @@ Pool2dShape Pool2dShape::make(const char* function, const Shape4& input, const O
     check_each(function, "stride", o.stride, 1);
     check_each(function, "dilation", o.dilation, 1);
     check_padding(function, o.padding);
+    Axis rows = slide(function, input, 0, o), cols = slide(function, input, 1, o);
     Pool2dShape s{.N = input[0],
                   .C = input[1],
                   .H = input[2],
@@ -101,8 +187,11 @@ Pool2dShape Pool2dShape::make(const char* function, const Shape4& input, const O
                   .OW = 0,
                   .dilation_h = o.dilation[0],
                   .dilation_w = o.dilation[1],
-                  .rows = slide(function, input, 0, o),
-                  .cols = slide(function, input, 1, o)};
+                  .rows = std::move(rows.windows),
+                  .cols = std::move(cols.windows),
+                  .stride_w = o.stride[1],
+                  .taps_w = o.kernel_size[1],
+                  .pad_left = cols.pad_begin};
     s.OH = static_cast<index_t>(s.rows.size());
     s.OW = static_cast<index_t>(s.cols.size());
     checked_elements(function, "output", {s.N, s.C, s.OH, s.OW});
@@ -115,6 +204,7 @@ Pool2dShape Pool2dShape::make_adaptive(const char* function, const Shape4& input
     check_each(function, "output_size", output_size, 1);
     checked_elements(function, "output", {input[0], input[1], output_size[0], output_size[1]});
     checked_elements(function, "output", {output_size[0], output_size[1]});
+    const index_t step = input[3] % output_size[1] == 0 ? input[3] / output_size[1] : 0;
     return {.N = input[0],
             .C = input[1],
             .H = input[2],
@@ -124,48 +214,32 @@ Pool2dShape Pool2dShape::make_adaptive(const char* function, const Shape4& input
             .dilation_h = 1,
             .dilation_w = 1,
             .rows = divide(input[2], output_size[0]),
-            .cols = divide(input[3], output_size[1])};
+            .cols = divide(input[3], output_size[1]),
+            .stride_w = step,
+            .taps_w = step,
+            .pad_left = 0};
 }
 
 template <typename T>
 void max_pool2d(const Pool2dShape& s, const T* input, T* output, int32_t* indices) {
     const Kernels<T>& kernel = kernels<T>();
-    constexpr T kEmpty = -std::numeric_limits<T>::infinity();
-    for_each_plane(s.input_shape(), s.output_shape(), [&](index_t plane) {
+    const PoolWalk walk = forward_walk<T>(s);
+    const auto is_empty = [](const Window& w) { return w.begin == w.end; };
+    const bool some_empty =
+        std::ranges::any_of(s.rows, is_empty) || std::ranges::any_of(s.cols, is_empty);
+    for_each_block(s, walk, [&](const PoolWalk& part, index_t plane, index_t oh) {
+        const AlignedBuffer<T> scratch(2 * part.lines * part.pitch);
         const T* in = input + plane * s.H * s.W;
-        T* out = output + plane * s.OH * s.OW;
-        int32_t* index = indices != nullptr ? indices + plane * s.OH * s.OW : nullptr;
-        const AlignedBuffer<T> maximum(s.W);
-        const AlignedBuffer<int32_t> row(s.W);
-        for (const Window& vertical : s.rows) {
-            const index_t taps = ceil_div(vertical.end - vertical.begin, s.dilation_h);
-            if (taps > 0) {
-                kernel.max_rows(taps, s.W, in + vertical.begin * s.W, s.dilation_h * s.W,
-                                maximum.data(), index != nullptr ? row.data() : nullptr);
-            }
-            for (const Window& horizontal : s.cols) {
-                T best = kEmpty;
-                index_t best_w = -1;
-                int32_t best_r = 0;
-                if (taps > 0 && horizontal.begin < horizontal.end) {
-                    best_w = horizontal.begin;
-                    best = maximum.data()[best_w];
-                    if (index != nullptr) best_r = row.data()[best_w];
-                    for (index_t w = best_w + s.dilation_w; w < horizontal.end; w += s.dilation_w) {
-                        const T x = maximum.data()[w];
-                        const int32_t r = index != nullptr ? row.data()[w] : 0;
-                        if (!replaces(x, r, best, best_r)) continue;
-                        best = x;
-                        best_r = r;
-                        best_w = w;
-                    }
-                }
-                *out++ = best;
-                if (index == nullptr) continue;
-                const index_t h = vertical.begin + best_r * s.dilation_h;
-                *index++ = best_w < 0 ? -1 : static_cast<int32_t>(h * s.W + best_w);
-            }
+        const index_t first = (plane * s.OH + oh) * s.OW;
+        if (indices == nullptr) {
+            kernel.max_pool(part, in, output + first, scratch.data());
+            return;
         }
+        kernel.max_pool_indices(part, in, output + first, indices + first, scratch.data());
+        if (!some_empty) return;
+        // Indices are below 2^31 - 1: this is where there is no pixel.
+        std::replace(indices + first, indices + first + part.planes * part.OH * s.OW,
+                     std::numeric_limits<int32_t>::max(), int32_t{-1});
     });
 }
 
@@ -174,38 +248,27 @@ void max_pool2d_backward(const char* function, const Shape4& input_shape,
                          const Shape4& output_shape, const T* grad_output, const int32_t* indices,
                          T* grad_input) {
     check_input(function, input_shape);
+    const Kernels<T>& kernel = kernels<T>();
     const index_t pixels = input_shape[2] * input_shape[3];
     const index_t outputs = output_shape[2] * output_shape[3];
-    for_each_plane(input_shape, output_shape, [&](index_t plane) {
-        T* to = grad_input + plane * pixels;
-        std::fill_n(to, pixels, T(0));
-        for (index_t i = plane * outputs; i < (plane + 1) * outputs; ++i) {
-            const index_t at = indices[i];
-            if (at == -1) continue;
-            check(at >= 0 && at < pixels, function, ": indices holds a value out of range, got ",
-                  at, "; expected -1 to ", pixels - 1);
-            to[at] += grad_output[i];
-        }
+    for_each_planes(input_shape, output_shape, [&](index_t plane, index_t count) {
+        const index_t first = plane * outputs;
+        const index_t bad = kernel.max_pool_backward(
+            {count, input_shape[2], input_shape[3], output_shape[2], output_shape[3]},
+            grad_output + first, indices + first, grad_input + plane * pixels);
+        check(bad < 0, function, ": indices holds a value out of range, got ",
+              bad < 0 ? 0 : indices[first + bad], "; expected -1 to ", pixels - 1);
     });
 }
 
 template <typename T>
 void avg_pool2d(const Pool2dShape& s, index_t divisor, const T* input, T* output) {
     const Kernels<T>& kernel = kernels<T>();
-    for_each_plane(s.input_shape(), s.output_shape(), [&](index_t plane) {
-        const T* in = input + plane * s.H * s.W;
-        T* out = output + plane * s.OH * s.OW;
-        const AlignedBuffer<T> sum(s.W);
-        for (const Window& vertical : s.rows) {
-            kernel.add_rows(vertical.end - vertical.begin, s.W, in + vertical.begin * s.W, s.W,
-                            sum.data());
-            for (const Window& horizontal : s.cols) {
-                T total = 0;
-                for (index_t w = horizontal.begin; w < horizontal.end; ++w) total += sum.data()[w];
-                const index_t count = divisor != 0 ? divisor : vertical.extent * horizontal.extent;
-                *out++ = total / static_cast<T>(count);
-            }
-        }
+    const PoolWalk walk = forward_walk<T>(s);
+    for_each_block(s, walk, [&](const PoolWalk& part, index_t plane, index_t oh) {
+        const AlignedBuffer<T> scratch(part.lines * part.pitch + s.OH + s.OW + kMaxLanes);
+        kernel.avg_pool(part, static_cast<T>(divisor), input + plane * s.H * s.W,
+                        output + (plane * s.OH + oh) * s.OW, scratch.data());
     });
 }
 
@@ -213,22 +276,26 @@ template <typename T>
 void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_output,
                          T* grad_input) {
     const Kernels<T>& kernel = kernels<T>();
-    for_each_plane(s.input_shape(), s.output_shape(), [&](index_t plane) {
-        const T* from = grad_output + plane * s.OH * s.OW;
-        T* to = grad_input + plane * s.H * s.W;
-        std::fill_n(to, s.H * s.W, T(0));
-        const AlignedBuffer<T> shares(s.W);
-        for (const Window& vertical : s.rows) {
-            std::fill_n(shares.data(), s.W, T(0));
-            for (const Window& horizontal : s.cols) {
-                const index_t count = divisor != 0 ? divisor : vertical.extent * horizontal.extent;
-                const T share = *from++ / static_cast<T>(count);
-                for (index_t w = horizontal.begin; w < horizontal.end; ++w)
-                    shares.data()[w] += share;
-            }
-            for (index_t h = vertical.begin; h < vertical.end; ++h)
-                kernel.add_to(s.W, shares.data(), to + h * s.W);
-        }
+    const std::vector<Cover> row_covers = covers(s.rows, s.H), col_covers = covers(s.cols, s.W);
+    PoolWalk walk = walk_of(s);
+    walk.row_covers = row_covers.data();
+    walk.col_covers = col_covers.data();
+    walk.pitch =
+        round_up(2 * walk.taps + walk.left + std::max(s.W, s.OW) + 3 * kMaxLanes, kMaxLanes);
+    walk.block = lines_in_cache<T>(walk.pitch, s.H);
+    for (index_t h = 0; h < s.H; h += walk.block) {
+        const index_t last = std::min(h + walk.block, s.H) - 1;
+        walk.lines = std::max(walk.lines, row_covers[static_cast<size_t>(last)].last -
+                                              row_covers[static_cast<size_t>(h)].first);
+    }
+    const index_t scratch_size =
+        (walk.lines + walk.block + 1) * walk.pitch + s.OH + s.OW + kMaxLanes;
+    for_each_planes(s.input_shape(), s.output_shape(), [&](index_t plane, index_t count) {
+        const AlignedBuffer<T> scratch(scratch_size);
+        PoolWalk part = walk;
+        part.planes = count;
+        kernel.avg_pool_backward(part, static_cast<T>(divisor), grad_output + plane * s.OH * s.OW,
+                                 grad_input + plane * s.H * s.W, scratch.data());
     });
 }
 

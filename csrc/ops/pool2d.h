@@ -8,21 +8,19 @@
 #include <vector>
 
 #include "base/types.h"
+#include "kernels/table.h"
 #include "ops/conv_shape.h"
 
 namespace pyconv {
-
-// Taps begin, begin + dilation, ... below end, all inside the input; none when begin == end.
-struct Window {
-    index_t begin, end;
-    index_t extent;  // what the average divides by along this axis, padding counted or not
-};
 
 struct Pool2dShape {
     index_t N, C, H, W;
     index_t OH, OW;
     index_t dilation_h, dilation_w;
     std::vector<Window> rows, cols;  // OH and OW of them
+    // Where window o along W starts at o * stride_w - pad_left with taps_w taps, padding included;
+    // stride_w is 0 where they follow no such rule.
+    index_t stride_w, taps_w, pad_left;
 
     struct Options {
         Pair kernel_size, stride;
@@ -59,5 +57,26 @@ void avg_pool2d(const Pool2dShape& s, index_t divisor, const T* input, T* output
 template <typename T>
 void avg_pool2d_backward(const Pool2dShape& s, index_t divisor, const T* grad_output,
                          T* grad_input);
+
+// (sum of x^p over the pixels of the window)^(1/p).
+template <typename T>
+void lp_pool2d(const Pool2dShape& s, double p, const T* input, T* output);
+
+// input^(p - 1) times the sum of grad_output * output^(1 - p) over the windows that hold the pixel; an output
+// of 0 has no gradient.
+template <typename T>
+void lp_pool2d_backward(const Pool2dShape& s, double p, const T* grad_output, const T* input,
+                        const T* output, T* grad_input);
+
+// Puts each value where its index says, in planes of zeros; of equal indices the last wins. Indices are as
+// for max_pool2d_backward. `shape` is that of input, output_shape that of output.
+template <typename T>
+void max_unpool2d(const char* function, const Shape4& shape, const Shape4& output_shape,
+                  const T* input, const int32_t* indices, T* output);
+
+// Fetches each gradient from where its index says; 0 for -1. `shape` is that of grad_input.
+template <typename T>
+void max_unpool2d_backward(const char* function, const Shape4& shape, const Shape4& output_shape,
+                           const T* grad_output, const int32_t* indices, T* grad_input);
 
 }  // namespace pyconv

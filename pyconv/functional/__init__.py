@@ -76,6 +76,7 @@ from pyconv.functional.loss import (
     multiclass_hinge,
     multiclass_hinge_backward,
 )
+from pyconv.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from pyconv.functional.norm import (
     batch_norm,
     batch_norm_backward,
@@ -89,6 +90,7 @@ from pyconv.functional.pooling import (
     max_pool2d_backward,
 )
 from pyconv.functional.response_norm import local_response_norm, local_response_norm_backward
+from pyconv.functional.unpooling import max_unpool2d, max_unpool2d_backward
 
 __all__ = [
     "WeightCache",
@@ -142,8 +144,12 @@ __all__ = [
     "local_response_norm_backward",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool2d",
+    "lp_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "mse",
     "mse_backward",
     "multiclass_hinge",

@@ -19,9 +19,10 @@ from pyconv.functional._arguments import (
 )
 
 
-def _window(
+def window(
     function: str, kernel_size: object, stride: object, padding: object
 ) -> tuple[Pair, Pair, tuple[Pair, Pair] | None]:
+    """Return size, stride and padding in the form that the extension takes."""
     size = pair(function, "kernel_size", kernel_size)
     step = size if stride is None else pair(function, "stride", stride)
     return size, step, padding_form(function, padding)
@@ -115,7 +116,7 @@ def max_pool2d(
     function = "max_pool2d"
     return _core.max_pool2d(
         input,
-        *_window(function, kernel_size, stride, padding),
+        *window(function, kernel_size, stride, padding),
         pair(function, "dilation", dilation),
         boolean(function, "ceil_mode", ceil_mode),
         boolean(function, "return_indices", return_indices),
@@ -215,7 +216,7 @@ def avg_pool2d(
     function = "avg_pool2d"
     return _core.avg_pool2d(
         input,
-        *_window(function, kernel_size, stride, padding),
+        *window(function, kernel_size, stride, padding),
         boolean(function, "ceil_mode", ceil_mode),
         boolean(function, "count_include_pad", count_include_pad),
         _divisor(function, divisor_override),
@@ -265,7 +266,7 @@ def avg_pool2d_backward(
     return _core.avg_pool2d_backward(
         grad_output,
         shape4(function, "input_shape", input_shape),
-        *_window(function, kernel_size, stride, padding),
+        *window(function, kernel_size, stride, padding),
         boolean(function, "ceil_mode", ceil_mode),
         boolean(function, "count_include_pad", count_include_pad),
         _divisor(function, divisor_override),

@@ -25,6 +25,7 @@ from pyconv.layers.pooling import (
     AvgPool2d,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    LPPool2d,
     MaxPool2d,
 )
 from pyconv.layers.regularization import BatchNorm2d, Dropout
@@ -46,6 +47,7 @@ __all__ = [
     "GlobalMaxPool2d",
     "GroupNorm",
     "InstanceNorm2d",
+    "LPPool2d",
     "Layer",
     "LayerNorm",
     "LeakyReLU",

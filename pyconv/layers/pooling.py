@@ -103,6 +103,47 @@ class AvgPool2d(Layer):
         )
 
 
+class LPPool2d(Layer):
+    """Root of the sum of powers of each window."""
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.norm_type, self.kernel_size = norm_type, kernel_size
+        self.stride, self.ceil_mode = stride, ceil_mode
+
+    def forward(self, input: Array) -> Array:
+        """Return the norms, shape (N, C, OH, OW)."""
+        output = F.lp_pool2d(input, self.kernel_size, **self._options())
+        self._save((input, output))
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return grad_input."""
+        input, output = self._take_saved()
+        return F.lp_pool2d_backward(grad_output, input, output, self.kernel_size, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "norm_type": self.norm_type,
+            "stride": self.stride,
+            "ceil_mode": self.ceil_mode,
+        }
+
+    def _options_repr(self) -> str:
+        return options_repr(
+            norm_type=(self.norm_type, None),
+            kernel_size=(self.kernel_size, None),
+            stride=(self.stride, None),
+            ceil_mode=(self.ceil_mode, False),
+        )
+
+
 class AdaptiveAvgPool2d(Layer):
     """Mean over windows that divide the image into a grid of `output_size`."""
 

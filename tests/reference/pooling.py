@@ -86,6 +86,53 @@ def avg_pool2d_backward(
     return grad_input
 
 
+def lp_pool2d(input: Array, kernel_size: Pair, *, norm_type: float = 2.0, **options: Any) -> Array:
+    """Take the root of the sum of the powers of the real pixels of each window."""
+    total = avg_pool2d(double(input) ** norm_type, kernel_size, divisor_override=1, **options)
+    return np.asarray(total ** (1 / norm_type))
+
+
+def lp_pool2d_backward(
+    grad_output: Array,
+    input: Array,
+    output: Array,
+    kernel_size: Pair,
+    *,
+    norm_type: float = 2.0,
+    **options: Any,
+) -> Array:
+    """Apply the chain rule to every window and pixel; an output of 0 has no gradient."""
+    window = Window(input.shape[2:], kernel_size, **{"stride": None, **options})
+    grad_input = np.zeros(input.shape)
+    for n, c, oh, ow in np.ndindex(output.shape):
+        y, g = double(output[n, c, oh, ow]), double(grad_output[n, c, oh, ow])
+        for h, w in window.pixels(oh, ow) if y != 0 else ():
+            x = double(input[n, c, h, w])
+            grad_input[n, c, h, w] += g * (x / y) ** (norm_type - 1)
+    return grad_input
+
+
+def max_unpool2d(input: Array, indices: Array, output_shape: Shape) -> Array:
+    """Write every value to the pixel that its index names, in turn."""
+    N, C, H, W = output_shape
+    output = np.zeros((N, C, H * W))
+    for n, c, oh, ow in np.ndindex(input.shape):
+        if indices[n, c, oh, ow] >= 0:
+            output[n, c, indices[n, c, oh, ow]] = input[n, c, oh, ow]
+    return output.reshape(output_shape)
+
+
+def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
+    """Read every gradient from the pixel that its index names."""
+    grad_input = np.zeros(indices.shape)
+    W = grad_output.shape[3]
+    for n, c, oh, ow in np.ndindex(indices.shape):
+        if indices[n, c, oh, ow] >= 0:
+            h, w = divmod(indices[n, c, oh, ow], W)
+            grad_input[n, c, oh, ow] = grad_output[n, c, h, w]
+    return grad_input
+
+
 def adaptive_bounds(o: int, size: int, count: int) -> slice:
     """Return window o of count: floor(o * size / count) to ceil((o + 1) * size / count)."""
     return slice(o * size // count, -(-(o + 1) * size // count))
