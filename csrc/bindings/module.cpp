@@ -19,5 +19,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     def_conv(m);
     def_pool2d(m);
     def_activation(m);
+    def_softmax(m);
     def_batch_norm(m);
 }

@@ -11,6 +11,7 @@ void def_gemm(py::module_& m);
 void def_conv(py::module_& m);
 void def_pool2d(py::module_& m);
 void def_activation(py::module_& m);
+void def_softmax(py::module_& m);
 void def_batch_norm(py::module_& m);
 
 }  // namespace pyconv::bindings

@@ -31,53 +31,6 @@ void scale(index_t n, T factor, T* values) {
     map<T>(n, values, [f](Vec<T> x) { return x * f; }, values);
 }
 
-template <typename T>
-void relu(index_t n, const T* in, T* out) {
-    map<T>(n, out, [](Vec<T> x) { return relu_of(x); }, in);
-}
-
-// grad_output where not (output <= 0), else 0.
-template <typename T>
-void relu_backward(index_t n, const T* grad_output, const T* output, T* grad_input) {
-    const auto zero = Vec<T>::zero();
-    map<T>(
-        n, grad_input, [zero](Vec<T> g, Vec<T> y) { return select<T>(y <= zero, zero, g); },
-        grad_output, output);
-}
-
-// in where in > 0, else slope * in.
-template <typename T>
-void leaky_relu(index_t n, T slope, const T* in, T* out) {
-    const auto zero = Vec<T>::zero(), s = Vec<T>::broadcast(slope);
-    map<T>(n, out, [zero, s](Vec<T> x) { return select<T>(x > zero, x, x * s); }, in);
-}
-
-template <typename T>
-void leaky_relu_backward(index_t n, T slope, const T* grad_output, const T* input, T* grad_input) {
-    const auto zero = Vec<T>::zero(), s = Vec<T>::broadcast(slope);
-    map<T>(
-        n, grad_input, [zero, s](Vec<T> g, Vec<T> x) { return select<T>(x > zero, g, g * s); },
-        grad_output, input);
-}
-
-// grad_output * output * (1 - output)
-template <typename T>
-void sigmoid_backward(index_t n, const T* grad_output, const T* output, T* grad_input) {
-    const auto one = Vec<T>::broadcast(1);
-    map<T>(
-        n, grad_input, [one](Vec<T> g, Vec<T> y) { return g * (y * (one - y)); }, grad_output,
-        output);
-}
-
-// grad_output * (1 - output^2), factored so that it does not cancel near +-1.
-template <typename T>
-void tanh_backward(index_t n, const T* grad_output, const T* output, T* grad_input) {
-    const auto one = Vec<T>::broadcast(1);
-    map<T>(
-        n, grad_input, [one](Vec<T> g, Vec<T> y) { return g * ((one - y) * (one + y)); },
-        grad_output, output);
-}
-
 // (in - center) * factor + shift
 template <typename T>
 void affine(index_t n, const T* in, T center, T factor, T shift, T* out) {

@@ -8,11 +8,13 @@
 // old processors). Hence no standard C++ headers, no statics with constructors.
 #pragma once
 
+#include "kernels/activation-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/reduce-inl.h"
+#include "kernels/softmax-inl.h"
 #include "kernels/winograd-inl.h"
 
 namespace pyconv::PYCONV_ISA {
@@ -46,12 +48,14 @@ inline constexpr Kernels<T> kTable = {
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,
     .scale = scale<T>,
-    .relu = relu<T>,
-    .relu_backward = relu_backward<T>,
-    .leaky_relu = leaky_relu<T>,
-    .leaky_relu_backward = leaky_relu_backward<T>,
-    .sigmoid_backward = sigmoid_backward<T>,
-    .tanh_backward = tanh_backward<T>,
+    .unary = unary<T>,
+    .binary = binary<T>,
+    .dropout = dropout<T>,
+    .softmax = softmax<T>,
+    .softmax_backward = softmax_backward<T>,
+    .log_softmax = log_softmax<T>,
+    .log_softmax_backward = log_softmax_backward<T>,
+    .cross_entropy = cross_entropy<T>,
     .reduce_sum = reduce_sum<T>,
     .reduce_square = reduce_square<T>,
     .reduce_product = reduce_product<T>,

@@ -92,8 +92,12 @@ struct Vec {
     friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
     friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
     friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+    friend Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+    friend Mask operator<(Vec a, Vec b) { return a.v < b.v; }
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
+    friend Mask operator>=(Vec a, Vec b) { return a.v >= b.v; }
+    friend Mask operator==(Vec a, Vec b) { return a.v == b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
 };
 
@@ -226,6 +230,13 @@ template <typename T>
 Vec<T> interleaved_high(Vec<T> a, Vec<T> b) {
     return interleaved_from<T, static_cast<int>(Vec<T>::lanes / 2)>(a, b);
 }
+
+// Whether fma rounds once.
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__ARM_NEON)
+inline constexpr bool kFusedMultiplyAdd = true;
+#else
+inline constexpr bool kFusedMultiplyAdd = false;
+#endif
 
 // a * b + c, rounded once where the instruction set can (all but generic).
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Elementary functions of vectors. Included once per ISA.
+//
+// Each reduces its argument to a small interval and evaluates a polynomial there; no tables, no branches,
+// so that every lane takes the same path. NaN stays NaN, infinities and zeros give what the functions
+// have there, results below the normal range are subnormal and not flushed. The largest errors, in units
+// in the last place, stand in docs/conventions.md; tests/test_elementary.py measures them.
+//
+// The polynomials are minimax approximations of the *relative* error of the function that uses them,
+// computed by Remez's exchange algorithm in 50 digits and then rounded to the type.
+#pragma once
+
+#include "kernels/vec-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+// The format of T, and the constants that depend on it.
+template <typename T>
+struct Real;
+
+template <>
+struct Real<float> {
+    using Word = uint32_t;
+    typedef Word Bits __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
+    static constexpr int kMantissa = 23;
+    static constexpr Word kBias = 127, kSign = 0x80000000u, kUpperHalf = 0xfffff000u;
+    static constexpr Word kSqrtHalf = 0x3f3504f3u;  // the bits of sqrt(1/2)
+    static constexpr float kSmallestNormal = 0x1p-126f;
+    // Adding 1.5 * 2^mantissa leaves the nearest integer in the low bits; OR with 2^mantissa turns a small
+    // integer into a float.
+    static constexpr float kRound = 0x1.8p23f, kInteger = 0x1p23f;
+    // ln 2 in two parts, of which the first times any exponent is exact.
+    static constexpr float kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
+    // Beyond these exp is 0 or infinite, expm1 is -1, tanh is 1.
+    static constexpr float kExpMin = -104, kExpMax = 89, kExpm1Min = -40, kTanhMax = 10;
+    // (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2: error 2^-32 of exp(r) - 1.
+    static constexpr float kExp[] = {0.5f,           0x1.555556p-3f,  0x1.5554acp-5f,
+                                     0x1.11108ep-7f, 0x1.6d75dcp-10f, 0x1.a1a2ep-13f};
+    // (2 atanh(s) / s - 2) / s^2 in powers of s^2, s = f / (2 + f), sqrt(1/2) - 1 <= f <= sqrt(2) - 1:
+    // error 2^-30.
+    static constexpr float kLog[] = {0x1.55557ap-1f, 0x1.995e7cp-2f, 0x1.31ea0cp-2f};
+    // Phi(-a) exp(a^2 / 2) (a + shift) in powers of 2 shift / (a + shift) - 1: error 2^-28.6.
+    static constexpr float kTailMax = 16, kTailShift = 4.25f;
+    static constexpr float kTail[] = {
+        0x1.84e44ap-1f, 0x1.401104p-1f,  0x1.ac43d4p-2f,  0x1.c39d6p-3f,    0x1.5d4722p-4f,
+        0x1.3d5436p-6f, -0x1.8bd86p-11f, -0x1.1e724ap-9f, -0x1.77263ap-12f, 0x1.e37a42p-13f};
+};
+
+template <>
+struct Real<double> {
+    using Word = uint64_t;
+    typedef Word Bits __attribute__((vector_size(PYCONV_VECTOR_BYTES)));
+    static constexpr int kMantissa = 52;
+    static constexpr Word kBias = 1023, kSign = Word{1} << 63, kUpperHalf = ~Word{0} << 27;
+    static constexpr Word kSqrtHalf = 0x3fe6a09e667f3bcdu;
+    static constexpr double kSmallestNormal = 0x1p-1022;
+    static constexpr double kRound = 0x1.8p52, kInteger = 0x1p52;
+    static constexpr double kLn2High = 0x1.62e42fefa3p-1, kLn2Low = 0x1.3de6af278ece6p-42;
+    static constexpr double kExpMin = -746, kExpMax = 710, kExpm1Min = -64, kTanhMax = 22;
+    // Error 2^-61.
+    static constexpr double kExp[] = {0.5,
+                                      0x1.5555555555559p-3,
+                                      0x1.555555555555ap-5,
+                                      0x1.111111110f647p-7,
+                                      0x1.6c16c16c143bfp-10,
+                                      0x1.a01a01b01392ap-13,
+                                      0x1.a01a01b0e4be5p-16,
+                                      0x1.71ddf7d28c276p-19,
+                                      0x1.27e4c53df4cffp-22,
+                                      0x1.af5fb36b6e0ep-26,
+                                      0x1.1f95fd71c8a47p-29};
+    // Error 2^-59.
+    static constexpr double kLog[] = {
+        0x1.5555555555593p-1, 0x1.999999997f8a9p-2, 0x1.249249423e3f6p-2, 0x1.c71c51c67b561p-3,
+        0x1.74664d73d4adcp-3, 0x1.39a02f265fbd4p-3, 0x1.2f15b95841909p-3};
+    // Error 2^-57.
+    static constexpr double kTailMax = 40, kTailShift = 5;
+    static constexpr double kTail[] = {
+        0x1.89d3abe1f95aep-1,   0x1.54ad03f27ca17p-1,   0x1.fb31653876f9ep-2,
+        0x1.410ed5f8759e5p-2,   0x1.51f6329f01226p-3,   0x1.1b1c254c9eb2fp-4,
+        0x1.54b4d4f4f6247p-6,   0x1.88590ea2bd31fp-9,   -0x1.a2503817d7936p-11,
+        -0x1.1daf1c3ea7f52p-11, -0x1.f2144c284ad54p-15, 0x1.a1707ef0f67b6p-15,
+        0x1.17dc935ca288bp-16,  -0x1.0b1ebf81b28bdp-18, -0x1.73a5548d83f3bp-19,
+        0x1.685212c42c6d5p-22,  0x1.d0d64f66ea6fbp-22,  -0x1.5fa5384275841p-25,
+        -0x1.1b92bf3cf11c5p-24, 0x1.1e9ee9c2d5d4cp-27,  0x1.10ac88b4eb276p-27,
+        -0x1.8e2c75178954bp-30, -0x1.46009231e1bb5p-32};
+};
+
+template <typename T>
+using BitsOf = typename Real<T>::Bits;
+template <typename T>
+BitsOf<T> bits_of(Vec<T> x) {
+    return reinterpret_cast<BitsOf<T>>(x.v);
+}
+template <typename T>
+Vec<T> from_bits(BitsOf<T> bits) {
+    return {reinterpret_cast<typename Vec<T>::Native>(bits)};
+}
+template <typename T>
+constexpr typename Real<T>::Word word_of(T x) {
+    return __builtin_bit_cast(typename Real<T>::Word, x);
+}
+
+template <typename T>
+Vec<T> magnitude(Vec<T> x) {
+    return from_bits<T>(bits_of(x) & ~Real<T>::kSign);
+}
+template <typename T>
+Vec<T> with_sign_of(Vec<T> sign, Vec<T> x) {
+    return from_bits<T>((bits_of(sign) & Real<T>::kSign) | (bits_of(x) & ~Real<T>::kSign));
+}
+// NaN stays NaN.
+template <typename T>
+Vec<T> at_most(T limit, Vec<T> x) {
+    const auto l = Vec<T>::broadcast(limit);
+    return select<T>(x > l, l, x);
+}
+template <typename T>
+Vec<T> at_least(T limit, Vec<T> x) {
+    const auto l = Vec<T>::broadcast(limit);
+    return select<T>(x < l, l, x);
+}
+
+// coefficient[0] + coefficient[1] * x + ..., by Horner's rule.
+template <typename T, int N>
+Vec<T> polynomial(const T (&coefficient)[N], Vec<T> x) {
+    auto sum = Vec<T>::broadcast(coefficient[N - 1]);
+    PYCONV_UNROLL(32)
+    for (int i = N - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>::broadcast(coefficient[i]));
+    return sum;
+}
+
+// exp(x) = (1 + fraction) * 2^(exponent - 2 bias).
+template <typename T>
+struct ExpParts {
+    Vec<T> fraction;
+    BitsOf<T> exponent;
+
+    // `tail` is added to x once its integer part is gone: for arguments of more than one word.
+    explicit ExpParts(Vec<T> x, Vec<T> tail = Vec<T>::zero()) {
+        using R = Real<T>;
+        using V = Vec<T>;
+        const V rounder = V::broadcast(R::kRound);
+        const V shifted = fma(x, V::broadcast(static_cast<T>(1.4426950408889634074)), rounder);
+        const V n = shifted - rounder;
+        V r = fma(n, V::broadcast(-R::kLn2High), x);
+        r = fma(n, V::broadcast(-R::kLn2Low), r) + tail;
+        fraction = fma(r * r, polynomial(R::kExp, r), r);
+        exponent = bits_of(shifted) - (word_of(R::kRound) - 2 * R::kBias);
+    }
+
+    // exp(x), in two steps, each a normal number: 2^n itself may be too small, or too large.
+    Vec<T> value() const {
+        const BitsOf<T> half = exponent >> 1;
+        const auto first = from_bits<T>(half << Real<T>::kMantissa);
+        const auto second = from_bits<T>((exponent - half) << Real<T>::kMantissa);
+        return ((fraction + Vec<T>::broadcast(1)) * first) * second;
+    }
+
+    // 2^(n + offset), for what is known to be a normal number.
+    Vec<T> power(int offset = 0) const {
+        const auto bias = static_cast<typename Real<T>::Word>(offset) - Real<T>::kBias;
+        return from_bits<T>((exponent + bias) << Real<T>::kMantissa);
+    }
+};
+
+// exp of x <= 0, or NaN.
+template <typename T>
+Vec<T> exp_of_negative(Vec<T> x) {
+    return ExpParts<T>(at_least(Real<T>::kExpMin, x)).value();
+}
+
+template <typename T>
+Vec<T> exp(Vec<T> x) {
+    return exp_of_negative(at_most(Real<T>::kExpMax, x));
+}
+
+// exp(x) - 1. With 2^n halved on the way, since for the largest results it is infinite.
+template <typename T>
+Vec<T> expm1(Vec<T> x) {
+    const ExpParts<T> e(at_most(Real<T>::kExpMax, at_least(Real<T>::kExpm1Min, x)));
+    const Vec<T> half = e.power(-1);
+    const Vec<T> result = fma(e.fraction, half, half - Vec<T>::broadcast(static_cast<T>(0.5)));
+    return with_sign_of(x, result + result);
+}
+
+// n ln(2) + log(1 + f), as 2 atanh(s) with s = f / (2 + f), which is f - s (f - R) for
+// R = 2 atanh(s) / s - 2; written so that f, which is exact, comes last (the arrangement of fdlibm's log).
+template <typename T>
+Vec<T> log_of_parts(Vec<T> n, Vec<T> f) {
+    using R = Real<T>;
+    using V = Vec<T>;
+    const V s = f / (f + V::broadcast(2)), z = s * s;
+    const V half_square = V::broadcast(static_cast<T>(0.5)) * f * f;
+    const V rest =
+        fma(s, fma(z, polynomial(R::kLog, z), half_square), n * V::broadcast(R::kLn2Low));
+    return n * V::broadcast(R::kLn2High) - ((half_square - rest) - f);
+}
+
+template <typename T>
+Vec<T> log(Vec<T> x) {
+    using R = Real<T>;
+    using V = Vec<T>;
+    const auto small = x < V::broadcast(R::kSmallestNormal);
+    constexpr int kUp = R::kMantissa + 2;
+    constexpr T kScale = static_cast<T>(index_t{1} << kUp);
+    const auto bits = bits_of(select<T>(small, x * V::broadcast(kScale), x));
+    // x = m * 2^n with sqrt(1/2) <= m < sqrt(2).
+    const auto biased = (bits - (R::kSqrtHalf - (R::kBias << R::kMantissa))) >> R::kMantissa;
+    const V m = from_bits<T>(bits - (biased << R::kMantissa) + (R::kBias << R::kMantissa));
+    const V offset = select<T>(small, V::broadcast(R::kInteger + R::kBias + kUp),
+                               V::broadcast(R::kInteger + R::kBias));
+    const V n = from_bits<T>(biased | word_of(R::kInteger)) - offset;
+    const V result = log_of_parts(n, m - V::broadcast(1));
+    const auto infinity = V::broadcast(static_cast<T>(__builtin_inf()));
+    const V of_negative = V::broadcast(static_cast<T>(__builtin_nan("")));
+    const V otherwise = select<T>(x == V::zero(), V::zero() - infinity, of_negative);
+    return select<T>(x > V::zero(), select<T>(x == infinity, x, result), otherwise);
+}
+
+// log(1 + x) for 0 <= x <= 1, or NaN.
+template <typename T>
+Vec<T> log1p_of_fraction(Vec<T> x) {
+    using V = Vec<T>;
+    const auto one = V::broadcast(1);
+    const auto large = x > V::broadcast(static_cast<T>(0.41421356237309504880));
+    // 1 + x = 2 (1 + (x - 1) / 2)
+    const V f = select<T>(large, (x - one) * V::broadcast(static_cast<T>(0.5)), x);
+    return log_of_parts(select<T>(large, one, V::zero()), f);
+}
+
+// With e = exp(2 |x|) - 1: e / (e + 2), or 1 - 2 / (e + 2) where that is more accurate.
+template <typename T>
+Vec<T> tanh(Vec<T> x) {
+    using V = Vec<T>;
+    const V a = at_most(Real<T>::kTanhMax, magnitude(x));
+    const ExpParts<T> parts(a + a);
+    const V power = parts.power(), one = V::broadcast(1), two = V::broadcast(2);
+    const V e = fma(parts.fraction, power, power - one);
+    const auto large = e > two;
+    const V quotient = select<T>(large, V::zero() - two, e) / (e + two);
+    return with_sign_of(x, select<T>(large, one + quotient, quotient));
+}
+
+// 1 / (1 + exp(-x)), with the exponential of a negative number on either side.
+template <typename T>
+Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> e = exp_of_negative(Vec<T>::zero() - magnitude(x)), one = Vec<T>::broadcast(1);
+    return select<T>(x > Vec<T>::zero(), one, e) / (one + e);
+}
+
+// x^2 - square, for square = x * x rounded.
+template <typename T>
+Vec<T> square_error(Vec<T> x, Vec<T> square) {
+    if constexpr (kFusedMultiplyAdd) return fma(x, x, Vec<T>::zero() - square);
+    // Products of halves of the mantissa are exact (T. J. Dekker, "A floating-point technique for
+    // extending the available precision", 1971).
+    const auto high = from_bits<T>(bits_of(x) & Real<T>::kUpperHalf), low = x - high;
+    const auto cross = high * low;
+    return ((high * high - square) + (cross + cross)) + low * low;
+}
+
+// Distribution and density of the standard normal law at x: Phi(x) = (1 + erf(x / sqrt(2))) / 2, whose
+// lower tail keeps its relative accuracy, where 1 + erf would cancel.
+template <typename T>
+struct Normal {
+    Vec<T> distribution, density;
+
+    explicit Normal(Vec<T> x) {
+        using R = Real<T>;
+        using V = Vec<T>;
+        const V a = at_most(R::kTailMax, magnitude(x));
+        const V square = a * a, half = V::broadcast(static_cast<T>(-0.5)), one = V::broadcast(1);
+        // The rounding of a * a alone would count a^2 / 2 times in the result.
+        const V e = exp_of_negative_parts(square * half, square_error(a, square) * half);
+        const V w = one / (a + V::broadcast(R::kTailShift));
+        const V u = fma(w, V::broadcast(2 * R::kTailShift), V::zero() - one);
+        const V tail = e * (w * polynomial(R::kTail, u));
+        distribution = select<T>(x > V::zero(), one - tail, tail);
+        density = e * V::broadcast(static_cast<T>(0.39894228040143267794));
+    }
+
+  private:
+    static Vec<T> exp_of_negative_parts(Vec<T> x, Vec<T> tail) {
+        return ExpParts<T>(at_least(Real<T>::kExpMin, x), tail).value();
+    }
+};
+
+}  // namespace pyconv::PYCONV_ISA
