@@ -63,9 +63,8 @@ void def_pair(py::module_& m, const char* name, const char* function, Unary f,
         return map_two(backward, b, q.a, q.b, "grad_output", grad_output, saved, other, out);
     });
 }
-#define PYCONV_PAIR(name, Function)                                                \
-    #name, #name, Unary::Function, #name "_backward", #name "_backward",           \
-        Binary::Function##Backward
+#define PYCONV_PAIR(name, Function) \
+    #name, #name, Unary::Function, #name "_backward", #name "_backward", Binary::Function##Backward
 
 // A function that the tests measure: only the forward direction, under a private name.
 void def_elementary(py::module_& m, const char* name, Unary f) {
@@ -128,11 +127,11 @@ void def_activation(py::module_& m) {
     def_elementary(m, "_normal_distribution", Unary::NormalDistribution);
     m.def("add", add);
     m.def("dropout", dropout);
-    m.def("dropout_backward", [](const py::object& grad_output, const py::object& mask,
-                                 const py::object& out) {
-        return map_two("dropout_backward", Binary::Multiply, 0, 1, "grad_output", grad_output,
-                       "mask", mask, out);
-    });
+    m.def("dropout_backward",
+          [](const py::object& grad_output, const py::object& mask, const py::object& out) {
+              return map_two("dropout_backward", Binary::Multiply, 0, 1, "grad_output", grad_output,
+                             "mask", mask, out);
+          });
 }
 
 }  // namespace pyconv::bindings

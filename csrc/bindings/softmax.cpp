@@ -90,9 +90,9 @@ py::tuple cross_entropy(const char* function, const py::object& logits, const py
         const index_t count = view.outer * view.inner;
         for (index_t l = 0; l < count; ++l) {
             const int64_t k = classes.data()[l];
-            check((k >= 0 && k < view.size) || k == ignored, function,
-                  ": target holds a class out of range, got ", k, "; expected 0 to ",
-                  view.size - 1);
+            if ((k >= 0 && k < view.size) || k == ignored) continue;
+            throw std::invalid_argument(join(function, ": target holds a class out of range, got ",
+                                             k, "; expected 0 to ", view.size - 1));
         }
         const Targets<T> targets{view, classes.data(), weights.data(), ignored, smoothing};
         py::object grad = py::none();

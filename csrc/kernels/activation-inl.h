@@ -12,7 +12,7 @@ namespace pyconv::PYCONV_ISA {
 
 // x cut off at 0 and at 6; NaN stays NaN.
 template <typename T>
-Vec<T> relu6_of(Vec<T> x) {
+PYCONV_INLINE Vec<T> relu6_of(Vec<T> x) {
     return at_most(T(6), relu_of(x));
 }
 
@@ -67,7 +67,7 @@ void unary(Unary function, index_t n, T a, T b, const T* in, T* out) {
             const V inverse = one / va;
             return apply([=](V x) {
                 const V z = x * va;
-                const V rest = log1p_of_fraction(exp_of_negative(zero - magnitude(z)));
+                const V rest = log1p_of_fraction(exp_of_negative(minus_magnitude(z)));
                 return select<T>(z > vb, x, (select<T>(z > zero, z, zero) + rest) * inverse);
             });
         }

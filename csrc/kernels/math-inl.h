@@ -39,6 +39,10 @@ struct Real<float> {
     // (2 atanh(s) / s - 2) / s^2 in powers of s^2, s = f / (2 + f), sqrt(1/2) - 1 <= f <= sqrt(2) - 1:
     // error 2^-30.
     static constexpr float kLog[] = {0x1.55557ap-1f, 0x1.995e7cp-2f, 0x1.31ea0cp-2f};
+    // (tanh(x) / x - 1) / x^2 in powers of x^2 for |x| <= kTanhSmall, where tanh is 1/2: error 2^-29.9.
+    static constexpr float kTanhSmall = 0.5493f;
+    static constexpr float kTanh[] = {-0x1.55554cp-2f, 0x1.110d42p-3f, -0x1.b92d1ep-5f,
+                                      0x1.5962eep-6f, -0x1.9c058ap-8f};
     // Phi(-a) exp(a^2 / 2) (a + shift) in powers of 2 shift / (a + shift) - 1: error 2^-28.6.
     static constexpr float kTailMax = 16, kTailShift = 4.25f;
     static constexpr float kTail[] = {
@@ -73,6 +77,12 @@ struct Real<double> {
     static constexpr double kLog[] = {
         0x1.5555555555593p-1, 0x1.999999997f8a9p-2, 0x1.249249423e3f6p-2, 0x1.c71c51c67b561p-3,
         0x1.74664d73d4adcp-3, 0x1.39a02f265fbd4p-3, 0x1.2f15b95841909p-3};
+    // Error 2^-60.
+    static constexpr double kTanhSmall = 0.5493;
+    static constexpr double kTanh[] = {
+        -0x1.555555555554fp-2, 0x1.111111111081ap-3,  -0x1.ba1ba1b984752p-5,  0x1.664f485af959ep-6,
+        -0x1.226e2f46708e8p-7, 0x1.d6d2a371ec081p-9,  -0x1.7d9038a9c2083p-10, 0x1.3486ed6c306d3p-11,
+        -0x1.e990d85259c9p-13, 0x1.5dd360b43e5c5p-14, -0x1.47fc759e0565fp-16};
     // Error 2^-57.
     static constexpr double kTailMax = 40, kTailShift = 5;
     static constexpr double kTail[] = {
@@ -89,11 +99,11 @@ struct Real<double> {
 template <typename T>
 using BitsOf = typename Real<T>::Bits;
 template <typename T>
-BitsOf<T> bits_of(Vec<T> x) {
+PYCONV_INLINE BitsOf<T> bits_of(Vec<T> x) {
     return reinterpret_cast<BitsOf<T>>(x.v);
 }
 template <typename T>
-Vec<T> from_bits(BitsOf<T> bits) {
+PYCONV_INLINE Vec<T> from_bits(BitsOf<T> bits) {
     return {reinterpret_cast<typename Vec<T>::Native>(bits)};
 }
 template <typename T>
@@ -102,92 +112,120 @@ constexpr typename Real<T>::Word word_of(T x) {
 }
 
 template <typename T>
-Vec<T> magnitude(Vec<T> x) {
+PYCONV_INLINE Vec<T> magnitude(Vec<T> x) {
     return from_bits<T>(bits_of(x) & ~Real<T>::kSign);
 }
 template <typename T>
-Vec<T> with_sign_of(Vec<T> sign, Vec<T> x) {
+PYCONV_INLINE Vec<T> minus_magnitude(Vec<T> x) {
+    return from_bits<T>(bits_of(x) | Real<T>::kSign);
+}
+template <typename T>
+PYCONV_INLINE Vec<T> with_sign_of(Vec<T> sign, Vec<T> x) {
     return from_bits<T>((bits_of(sign) & Real<T>::kSign) | (bits_of(x) & ~Real<T>::kSign));
 }
-// NaN stays NaN.
+// NaN stays NaN: in this order of the comparison each is one instruction, min or max.
 template <typename T>
-Vec<T> at_most(T limit, Vec<T> x) {
+PYCONV_INLINE Vec<T> at_most(T limit, Vec<T> x) {
     const auto l = Vec<T>::broadcast(limit);
-    return select<T>(x > l, l, x);
+    return select<T>(l < x, l, x);
 }
 template <typename T>
-Vec<T> at_least(T limit, Vec<T> x) {
+PYCONV_INLINE Vec<T> at_least(T limit, Vec<T> x) {
     const auto l = Vec<T>::broadcast(limit);
-    return select<T>(x < l, l, x);
+    return select<T>(l > x, l, x);
 }
 
-// coefficient[0] + coefficient[1] * x + ..., by Horner's rule.
+// c[0] + c[1] x + ... in pairs, pairs of pairs and so on (Estrin's scheme): a chain of log2(N) steps, where
+// Horner's rule makes one of N, which no other work fills.
 template <typename T, int N>
-Vec<T> polynomial(const T (&coefficient)[N], Vec<T> x) {
-    auto sum = Vec<T>::broadcast(coefficient[N - 1]);
-    PYCONV_UNROLL(32)
-    for (int i = N - 2; i >= 0; --i) sum = fma(sum, x, Vec<T>::broadcast(coefficient[i]));
-    return sum;
+struct Powers {
+    Vec<T> of[N];  // x, x^2, x^4, ...
+};
+template <typename T, int Count, int K>
+PYCONV_INLINE Vec<T> estrin(const T* c, const Powers<T, K>& powers) {
+    if constexpr (Count == 1) {
+        return Vec<T>::broadcast(c[0]);
+    } else {
+        constexpr int level = Count > 16 ? 4 : Count > 8 ? 3 : Count > 4 ? 2 : Count > 2 ? 1 : 0;
+        constexpr int low = 1 << level;
+        return fma(estrin<T, Count - low, K>(c + low, powers), powers.of[level],
+                   estrin<T, low, K>(c, powers));
+    }
+}
+template <typename T, int N>
+PYCONV_INLINE Vec<T> polynomial(const T (&c)[N], Vec<T> x) {
+    static_assert(N <= 32);
+    constexpr int kLevels = N > 16 ? 5 : N > 8 ? 4 : N > 4 ? 3 : N > 2 ? 2 : 1;
+    Powers<T, kLevels> powers;
+    powers.of[0] = x;
+    for (int i = 1; i < kLevels; ++i) powers.of[i] = powers.of[i - 1] * powers.of[i - 1];
+    return estrin<T, N, kLevels>(c, powers);
 }
 
-// exp(x) = (1 + fraction) * 2^(exponent - 2 bias).
+// x = n ln(2) + r for an integer n, and exp(x) = (1 + fraction) 2^n with fraction = exp(r) - 1.
 template <typename T>
 struct ExpParts {
-    Vec<T> fraction;
-    BitsOf<T> exponent;
+    Vec<T> r;
+    BitsOf<T> biased;  // n + bias + Offset in its low bits, with others above them
 
-    // `tail` is added to x once its integer part is gone: for arguments of more than one word.
-    explicit ExpParts(Vec<T> x, Vec<T> tail = Vec<T>::zero()) {
+    // The exponent of 2^(n + Offset) comes out of the rounding: the number that is added for it ends in
+    // the bits of the bias.
+    template <int Offset>
+    static PYCONV_INLINE ExpParts of(Vec<T> x) {
         using R = Real<T>;
         using V = Vec<T>;
-        const V rounder = V::broadcast(R::kRound);
+        const V rounder = V::broadcast(R::kRound + static_cast<T>(int{R::kBias} + Offset));
         const V shifted = fma(x, V::broadcast(static_cast<T>(1.4426950408889634074)), rounder);
         const V n = shifted - rounder;
-        V r = fma(n, V::broadcast(-R::kLn2High), x);
-        r = fma(n, V::broadcast(-R::kLn2Low), r) + tail;
-        fraction = fma(r * r, polynomial(R::kExp, r), r);
-        exponent = bits_of(shifted) - (word_of(R::kRound) - 2 * R::kBias);
+        const V r = fma(n, V::broadcast(-R::kLn2High), x);
+        return {fma(n, V::broadcast(-R::kLn2Low), r), bits_of(shifted)};
     }
-
-    // exp(x), in two steps, each a normal number: 2^n itself may be too small, or too large.
-    Vec<T> value() const {
-        const BitsOf<T> half = exponent >> 1;
-        const auto first = from_bits<T>(half << Real<T>::kMantissa);
-        const auto second = from_bits<T>((exponent - half) << Real<T>::kMantissa);
-        return ((fraction + Vec<T>::broadcast(1)) * first) * second;
-    }
-
-    // 2^(n + offset), for what is known to be a normal number.
-    Vec<T> power(int offset = 0) const {
-        const auto bias = static_cast<typename Real<T>::Word>(offset) - Real<T>::kBias;
-        return from_bits<T>((exponent + bias) << Real<T>::kMantissa);
-    }
+    PYCONV_INLINE Vec<T> fraction() const { return fma(r * r, polynomial(Real<T>::kExp, r), r); }
+    // 2^(n + Offset), which must be a normal number.
+    PYCONV_INLINE Vec<T> power() const { return from_bits<T>(biased << Real<T>::kMantissa); }
 };
 
-// exp of x <= 0, or NaN.
-template <typename T>
-Vec<T> exp_of_negative(Vec<T> x) {
-    return ExpParts<T>(at_least(Real<T>::kExpMin, x)).value();
+// What keeps 2^(n + offset) a normal number down to the smallest result.
+inline constexpr int kSmallOffset = 64;
+
+// exp(x + tail) for x <= 0, or NaN, and a tail that is small beside 1.
+template <typename T, typename... Tail>
+PYCONV_INLINE Vec<T> exp_of_negative(Vec<T> x, Tail... tail) {
+    auto parts = ExpParts<T>::template of<kSmallOffset>(at_least(Real<T>::kExpMin, x));
+    ((parts.r = parts.r + tail), ...);
+    const Vec<T> power = parts.power();
+    // The second factor rounds, once, what is below the normal range.
+    return fma(parts.fraction(), power, power) * Vec<T>::broadcast(static_cast<T>(0x1p-64));
 }
 
 template <typename T>
-Vec<T> exp(Vec<T> x) {
-    return exp_of_negative(at_most(Real<T>::kExpMax, x));
+PYCONV_INLINE Vec<T> exp(Vec<T> x) {
+    using R = Real<T>;
+    const auto parts =
+        ExpParts<T>::template of<R::kBias>(at_most(R::kExpMax, at_least(R::kExpMin, x)));
+    // In two steps, each a normal number: 2^n itself may be too small, or too large.
+    const BitsOf<T> twice = parts.biased - word_of(R::kRound);
+    const BitsOf<T> half = twice >> 1;
+    const auto first = from_bits<T>(half << R::kMantissa);
+    const auto second = from_bits<T>((twice - half) << R::kMantissa);
+    return fma(parts.fraction(), first, first) * second;
 }
 
 // exp(x) - 1. With 2^n halved on the way, since for the largest results it is infinite.
 template <typename T>
-Vec<T> expm1(Vec<T> x) {
-    const ExpParts<T> e(at_most(Real<T>::kExpMax, at_least(Real<T>::kExpm1Min, x)));
-    const Vec<T> half = e.power(-1);
-    const Vec<T> result = fma(e.fraction, half, half - Vec<T>::broadcast(static_cast<T>(0.5)));
+PYCONV_INLINE Vec<T> expm1(Vec<T> x) {
+    using R = Real<T>;
+    const auto parts = ExpParts<T>::template of<-1>(at_most(R::kExpMax, at_least(R::kExpm1Min, x)));
+    const Vec<T> half = parts.power();
+    const Vec<T> result =
+        fma(parts.fraction(), half, half - Vec<T>::broadcast(static_cast<T>(0.5)));
     return with_sign_of(x, result + result);
 }
 
 // n ln(2) + log(1 + f), as 2 atanh(s) with s = f / (2 + f), which is f - s (f - R) for
 // R = 2 atanh(s) / s - 2; written so that f, which is exact, comes last (the arrangement of fdlibm's log).
 template <typename T>
-Vec<T> log_of_parts(Vec<T> n, Vec<T> f) {
+PYCONV_INLINE Vec<T> log_of_parts(Vec<T> n, Vec<T> f) {
     using R = Real<T>;
     using V = Vec<T>;
     const V s = f / (f + V::broadcast(2)), z = s * s;
@@ -198,7 +236,7 @@ Vec<T> log_of_parts(Vec<T> n, Vec<T> f) {
 }
 
 template <typename T>
-Vec<T> log(Vec<T> x) {
+PYCONV_INLINE Vec<T> log(Vec<T> x) {
     using R = Real<T>;
     using V = Vec<T>;
     const auto small = x < V::broadcast(R::kSmallestNormal);
@@ -220,7 +258,7 @@ Vec<T> log(Vec<T> x) {
 
 // log(1 + x) for 0 <= x <= 1, or NaN.
 template <typename T>
-Vec<T> log1p_of_fraction(Vec<T> x) {
+PYCONV_INLINE Vec<T> log1p_of_fraction(Vec<T> x) {
     using V = Vec<T>;
     const auto one = V::broadcast(1);
     const auto large = x > V::broadcast(static_cast<T>(0.41421356237309504880));
@@ -229,29 +267,29 @@ Vec<T> log1p_of_fraction(Vec<T> x) {
     return log_of_parts(select<T>(large, one, V::zero()), f);
 }
 
-// With e = exp(2 |x|) - 1: e / (e + 2), or 1 - 2 / (e + 2) where that is more accurate.
+// A polynomial where tanh is below 1/2, else 1 - 2 / (exp(2 |x|) + 1).
 template <typename T>
-Vec<T> tanh(Vec<T> x) {
+PYCONV_INLINE Vec<T> tanh(Vec<T> x) {
+    using R = Real<T>;
     using V = Vec<T>;
-    const V a = at_most(Real<T>::kTanhMax, magnitude(x));
-    const ExpParts<T> parts(a + a);
-    const V power = parts.power(), one = V::broadcast(1), two = V::broadcast(2);
-    const V e = fma(parts.fraction, power, power - one);
-    const auto large = e > two;
-    const V quotient = select<T>(large, V::zero() - two, e) / (e + two);
-    return with_sign_of(x, select<T>(large, one + quotient, quotient));
+    const V a = at_most(R::kTanhMax, magnitude(x)), one = V::broadcast(1);
+    const auto parts = ExpParts<T>::template of<0>(a + a);
+    const V power = parts.power(), e = fma(parts.fraction(), power, power);
+    const V large = one - V::broadcast(2) / (e + one);
+    const V square = x * x, small = fma(x * square, polynomial(R::kTanh, square), x);
+    return with_sign_of(x, select<T>(a > V::broadcast(R::kTanhSmall), large, small));
 }
 
 // 1 / (1 + exp(-x)), with the exponential of a negative number on either side.
 template <typename T>
-Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> e = exp_of_negative(Vec<T>::zero() - magnitude(x)), one = Vec<T>::broadcast(1);
+PYCONV_INLINE Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> e = exp_of_negative(minus_magnitude(x)), one = Vec<T>::broadcast(1);
     return select<T>(x > Vec<T>::zero(), one, e) / (one + e);
 }
 
 // x^2 - square, for square = x * x rounded.
 template <typename T>
-Vec<T> square_error(Vec<T> x, Vec<T> square) {
+PYCONV_INLINE Vec<T> square_error(Vec<T> x, Vec<T> square) {
     if constexpr (kFusedMultiplyAdd) return fma(x, x, Vec<T>::zero() - square);
     // Products of halves of the mantissa are exact (T. J. Dekker, "A floating-point technique for
     // extending the available precision", 1971).
@@ -266,23 +304,18 @@ template <typename T>
 struct Normal {
     Vec<T> distribution, density;
 
-    explicit Normal(Vec<T> x) {
+    PYCONV_INLINE explicit Normal(Vec<T> x) {
         using R = Real<T>;
         using V = Vec<T>;
         const V a = at_most(R::kTailMax, magnitude(x));
         const V square = a * a, half = V::broadcast(static_cast<T>(-0.5)), one = V::broadcast(1);
         // The rounding of a * a alone would count a^2 / 2 times in the result.
-        const V e = exp_of_negative_parts(square * half, square_error(a, square) * half);
+        const V e = exp_of_negative(square * half, square_error(a, square) * half);
         const V w = one / (a + V::broadcast(R::kTailShift));
         const V u = fma(w, V::broadcast(2 * R::kTailShift), V::zero() - one);
         const V tail = e * (w * polynomial(R::kTail, u));
         distribution = select<T>(x > V::zero(), one - tail, tail);
         density = e * V::broadcast(static_cast<T>(0.39894228040143267794));
-    }
-
-  private:
-    static Vec<T> exp_of_negative_parts(Vec<T> x, Vec<T> tail) {
-        return ExpParts<T>(at_least(Real<T>::kExpMin, x), tail).value();
     }
 };
 

@@ -74,13 +74,40 @@ struct PixelRun {
 // The maps of one array that the kernel `unary` makes, and of two for `binary`: activation-inl.h. The last
 // ones of Unary are there for the tests of math-inl.h.
 enum class Unary {
-    Relu, LeakyRelu, Relu6, Hardsigmoid, Hardswish, Elu, Sigmoid, Silu, Tanh, Gelu, GeluTanh, Softplus,
-    Exp, Expm1, Log, Log1pOfFraction, NormalDistribution,
+    Relu,
+    LeakyRelu,
+    Relu6,
+    Hardsigmoid,
+    Hardswish,
+    Elu,
+    Sigmoid,
+    Silu,
+    Tanh,
+    Gelu,
+    GeluTanh,
+    Softplus,
+    Exp,
+    Expm1,
+    Log,
+    Log1pOfFraction,
+    NormalDistribution,
 };
 enum class Binary {
-    Add, AddRelu, Multiply, ReluBackward, LeakyReluBackward, Relu6Backward, HardsigmoidBackward,
-    HardswishBackward, EluBackward, SigmoidBackward, SiluBackward, TanhBackward, GeluBackward,
-    GeluTanhBackward, SoftplusBackward,
+    Add,
+    AddRelu,
+    Multiply,
+    ReluBackward,
+    LeakyReluBackward,
+    Relu6Backward,
+    HardsigmoidBackward,
+    HardswishBackward,
+    EluBackward,
+    SigmoidBackward,
+    SiluBackward,
+    TanhBackward,
+    GeluBackward,
+    GeluTanhBackward,
+    SoftplusBackward,
 };
 
 // `count` lines of `size` values each, for softmax: value i of line l is at l * size + i if the lines lie one

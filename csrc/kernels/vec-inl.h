@@ -15,6 +15,14 @@
 #include <arm_neon.h>
 #endif
 
+// For functions of vectors: a call would pass them through memory, and keep the compiler from holding their
+// constants in registers. Not for an ISA that only tests run.
+#if defined(PYCONV_COMPACT)
+#define PYCONV_INLINE inline
+#else
+#define PYCONV_INLINE inline __attribute__((always_inline))
+#endif
+
 // Before a loop that must be unrolled for its registers to be registers. Not for an ISA that only tests
 // run, whose code would be the largest of all.
 #if defined(PYCONV_COMPACT)

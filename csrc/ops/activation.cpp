@@ -75,9 +75,9 @@ void dropout(index_t n, T p, T factor, const T* draws, const T* input, T* mask, 
     });
 }
 
-#define PYCONV_INSTANTIATE(T)                                              \
-    template void unary(Unary, index_t, T, T, const T*, T*);               \
-    template void binary(Binary, index_t, T, T, const T*, const T*, T*);   \
+#define PYCONV_INSTANTIATE(T)                                            \
+    template void unary(Unary, index_t, T, T, const T*, T*);             \
+    template void binary(Binary, index_t, T, T, const T*, const T*, T*); \
     template void dropout(index_t, T, T, const T*, const T*, T*, T*);
 PYCONV_INSTANTIATE(float)
 PYCONV_INSTANTIATE(double)

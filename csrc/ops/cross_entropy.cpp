@@ -29,27 +29,31 @@ class Part {
     double loss(const T* logits, T* grad) {
         T* factor = values_.data();
         T *largest = factor + lines_.count, *log_sum = largest + lines_.count;
-        for (index_t l = 0; l < lines_.count; ++l) {
-            const double share = on_target(l) + spread_ * sum_of_weights_;
-            factor[l] = counts(l) ? static_cast<T>(share / total_) : T(0);
+        if (grad != nullptr) {
+            for (index_t l = 0; l < lines_.count; ++l) {
+                const double share = on_target(l) + spread_ * sum_of_weights_;
+                factor[l] = counts(l) ? static_cast<T>(share / total_) : T(0);
+            }
         }
         kernels<T>().cross_entropy(lines_, logits, factor, largest, log_sum, grad);
         double sum = 0;
-        const auto minus_log = [&](index_t l, index_t k) {
-            const T x = logits[at(l, k)];
-            return (static_cast<double>(largest[l]) - static_cast<double>(x)) +
-                   static_cast<double>(log_sum[l]);
+        const auto minus_log = [&](index_t l, index_t at_k) {
+            const double x = static_cast<double>(logits[at_k]);
+            return (static_cast<double>(largest[l]) - x) + static_cast<double>(log_sum[l]);
         };
         for (index_t l = 0; l < lines_.count; ++l) {
-            const double f = counts(l) ? on_target(l) : 0;
-            if (f != 0) sum += f * minus_log(l, classes_[l]);
-            if (f != 0 && grad != nullptr) grad[at(l, classes_[l])] -= static_cast<T>(f / total_);
+            const double f = on_target(l);
+            if (f == 0) continue;
+            const index_t at_target = at(l, classes_[l]);
+            sum += f * minus_log(l, at_target);
+            if (grad != nullptr) grad[at_target] -= static_cast<T>(f / total_);
         }
         if (spread_ != 0) {
             for_all([&](index_t l, index_t k) {
                 const double f = counts(l) ? spread_ * weight(k) : 0;
-                if (f != 0) sum += f * minus_log(l, k);
-                if (f != 0 && grad != nullptr) grad[at(l, k)] -= static_cast<T>(f / total_);
+                if (f == 0) return;
+                sum += f * minus_log(l, at(l, k));
+                if (grad != nullptr) grad[at(l, k)] -= static_cast<T>(f / total_);
             });
         }
         return sum;

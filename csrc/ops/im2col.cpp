@@ -172,7 +172,8 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
             T* values = grad_input + in + c * plane;
             if (bias != nullptr)
                 for (index_t i = 0; i < plane; ++i) values[i] += bias[g * C + c];
-            if (activation == Activation::Relu) kernels<T>().unary(Unary::Relu, plane, 0, 1, values, values);
+            if (activation == Activation::Relu)
+                kernels<T>().unary(Unary::Relu, plane, 0, 1, values, values);
         }
     });
 }
