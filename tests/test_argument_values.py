@@ -31,9 +31,9 @@ NOT_PAIRS: tuple[Any, ...] = (
 PAIRS = ("kernel_size", "output_size", "stride", "padding", "dilation", "output_padding")
 INTEGERS = ("groups", "divisor_override", "axis", "ignore_index")
 SHAPES = ("input_shape", "weight_shape")
-FLOATS = ("alpha", "beta", "negative_slope", "eps", "p", "label_smoothing", "margin")
+FLOATS = ("alpha", "beta", "negative_slope", "eps", "p", "label_smoothing", "margin", "threshold")
 FLAGS = ("trans_a", "trans_b", "ceil_mode", "return_indices", "count_include_pad", "training")
-WORDS = ("activation", "algorithm")
+WORDS = ("activation", "algorithm", "approximate")
 
 
 def bad_values(name: str, good: Any, axes: int) -> Iterator[Any]:

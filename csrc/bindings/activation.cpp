@@ -121,7 +121,7 @@ void def_activation(py::module_& m) {
                Binary::GeluTanhBackward, "input");
     def_pair<double, double>(m, PYCONV_PAIR(softplus, Softplus), "input");
     def_elementary(m, "_exp", Unary::Exp);
-    def_elementary(m, "_expm1", Unary::Expm1);
+    def_elementary(m, "_expm1_of_negative", Unary::Expm1OfNegative);
     def_elementary(m, "_log", Unary::Log);
     def_elementary(m, "_log1p_of_fraction", Unary::Log1pOfFraction);
     def_elementary(m, "_normal_distribution", Unary::NormalDistribution);

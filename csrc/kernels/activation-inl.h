@@ -52,7 +52,8 @@ void unary(Unary function, index_t n, T a, T b, const T* in, T* out) {
         case Unary::Hardswish:
             return apply([=](V x) { return x * (relu6_of(x + three) * sixth); });
         case Unary::Elu:  // a (exp(x) - 1) where x <= 0, b x elsewhere
-            return apply([=](V x) { return select<T>(x > zero, x * vb, expm1(x) * va); });
+            return apply(
+                [=](V x) { return select<T>(x > zero, x * vb, expm1_of_negative(x) * va); });
         case Unary::Sigmoid:
             return apply([](V x) { return sigmoid(x); });
         case Unary::Silu:
@@ -73,8 +74,8 @@ void unary(Unary function, index_t n, T a, T b, const T* in, T* out) {
         }
         case Unary::Exp:
             return apply([](V x) { return exp(x); });
-        case Unary::Expm1:
-            return apply([](V x) { return expm1(x); });
+        case Unary::Expm1OfNegative:
+            return apply([](V x) { return expm1_of_negative(x); });
         case Unary::Log:
             return apply([](V x) { return log(x); });
         case Unary::Log1pOfFraction:

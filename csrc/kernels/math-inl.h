@@ -31,7 +31,7 @@ struct Real<float> {
     static constexpr float kRound = 0x1.8p23f, kInteger = 0x1p23f;
     // ln 2 in two parts, of which the first times any exponent is exact.
     static constexpr float kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
-    // Beyond these exp is 0 or infinite, expm1 is -1, tanh is 1.
+    // Beyond these exp is 0 or infinite, exp(x) - 1 is -1, tanh is 1.
     static constexpr float kExpMin = -104, kExpMax = 89, kExpm1Min = -40, kTanhMax = 10;
     // (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2: error 2^-32 of exp(r) - 1.
     static constexpr float kExp[] = {0.5f,           0x1.555556p-3f,  0x1.5554acp-5f,
@@ -211,15 +211,12 @@ PYCONV_INLINE Vec<T> exp(Vec<T> x) {
     return fma(parts.fraction(), first, first) * second;
 }
 
-// exp(x) - 1. With 2^n halved on the way, since for the largest results it is infinite.
+// exp(x) - 1 for x <= 0, or NaN.
 template <typename T>
-PYCONV_INLINE Vec<T> expm1(Vec<T> x) {
-    using R = Real<T>;
-    const auto parts = ExpParts<T>::template of<-1>(at_most(R::kExpMax, at_least(R::kExpm1Min, x)));
-    const Vec<T> half = parts.power();
-    const Vec<T> result =
-        fma(parts.fraction(), half, half - Vec<T>::broadcast(static_cast<T>(0.5)));
-    return with_sign_of(x, result + result);
+PYCONV_INLINE Vec<T> expm1_of_negative(Vec<T> x) {
+    const auto parts = ExpParts<T>::template of<0>(at_least(Real<T>::kExpm1Min, x));
+    const Vec<T> power = parts.power();
+    return with_sign_of(x, fma(parts.fraction(), power, power - Vec<T>::broadcast(1)));
 }
 
 // n ln(2) + log(1 + f), as 2 atanh(s) with s = f / (2 + f), which is f - s (f - R) for

@@ -13,19 +13,19 @@ namespace pyconv::PYCONV_ISA {
 
 // A whole vector, or its first lanes, which the others of `rest` complete.
 template <typename T>
-Vec<T> load_some(const T* p, Constant<0>, Vec<T>) {
+PYCONV_INLINE Vec<T> load_some(const T* p, Constant<0>, Vec<T>) {
     return Vec<T>::load(p);
 }
 template <typename T>
-Vec<T> load_some(const T* p, index_t count, Vec<T> rest) {
+PYCONV_INLINE Vec<T> load_some(const T* p, index_t count, Vec<T> rest) {
     return Vec<T>::load_lanes(p, Vec<T>::lanes_before(count), rest);
 }
 template <typename T>
-void store_some(Vec<T> x, T* p, Constant<0>) {
+PYCONV_INLINE void store_some(Vec<T> x, T* p, Constant<0>) {
     x.store(p);
 }
 template <typename T>
-void store_some(Vec<T> x, T* p, index_t count) {
+PYCONV_INLINE void store_some(Vec<T> x, T* p, index_t count) {
     x.store_part(p, count);
 }
 
@@ -33,15 +33,19 @@ void store_some(Vec<T> x, T* p, index_t count) {
 template <typename T>
 struct Along {
     using V = Vec<T>;
+    static constexpr index_t kValues = V::lanes;  // of a line in a vector
     index_t size;
 
-    // Calls f(offset, count) for each vector of the line, the last of which may be part of one.
+    // x = f(x, offset, count) for each vector of the line, the last of which may be part of one.
     template <typename F>
-    void each(F&& f) const {
+    PYCONV_INLINE V fold(V x, F f) const {
         index_t i = 0;
-        for (; i + V::lanes <= size; i += V::lanes) f(i, Constant<0>());
-        if (i < size) f(i, size - i);
+        for (; i + V::lanes <= size; i += V::lanes) x = f(x, i, Constant<0>());
+        return i < size ? f(x, i, size - i) : x;
     }
+    // A line of the next `values` values, and where value `start` lies.
+    Along part(index_t values) const { return {values}; }
+    index_t offset(index_t start) const { return start; }
     static V largest(V x) {
         T lane[V::lanes];
         x.store(lane);
@@ -57,13 +61,17 @@ struct Along {
 template <typename T, typename Count>
 struct Across {
     using V = Vec<T>;
+    static constexpr index_t kValues = 1;
     index_t size, step;
     Count count;
 
     template <typename F>
-    void each(F&& f) const {
-        for (index_t i = 0; i < size; ++i) f(i * step, count);
+    PYCONV_INLINE V fold(V x, F f) const {
+        for (index_t i = 0; i < size; ++i) x = f(x, i * step, count);
+        return x;
     }
+    Across part(index_t values) const { return {values, step, count}; }
+    index_t offset(index_t start) const { return start * step; }
     static V largest(V x) { return x; }
     static V sum(V x) { return x; }
     template <typename Some>
@@ -76,25 +84,26 @@ struct Across {
 // In two levels: partial sums of kChunk vectors are added up, so that the rounding error grows with kChunk +
 // size / kChunk rather than with the size; the order depends on the size alone.
 template <typename T, typename Walk, typename F, typename... In>
-Vec<T> sum_over(const Walk& walk, T rest, F f, const In*... in) {
+PYCONV_INLINE Vec<T> sum_over(const Walk& walk, T rest, F f, const In*... in) {
     using V = Vec<T>;
-    constexpr int kChunk = 32;
-    V total = V::zero(), part = V::zero();
-    int steps = 0;
-    walk.each([&](index_t at, auto count) {
-        part = part + f(at, count, load_some<T>(in + at, count, V::broadcast(rest))...);
-        if (++steps < kChunk) return;
-        total = total + part;
-        part = V::zero();
-        steps = 0;
-    });
-    return Walk::sum(total + part);
+    constexpr index_t kChunk = 32 * Walk::kValues;
+    const V filling = V::broadcast(rest);
+    V total = V::zero();
+    for (index_t start = 0; start < walk.size; start += kChunk) {
+        const index_t left = walk.size - start, base = walk.offset(start);
+        const auto add = [=](V sum, index_t at, auto count) PYCONV_INLINED {
+            return sum + f(base + at, count, load_some<T>(in + base + at, count, filling)...);
+        };
+        total = total + walk.part(left < kChunk ? left : kChunk).fold(V::zero(), add);
+    }
+    return Walk::sum(total);
 }
 
 template <typename T, typename Walk, typename F, typename... In>
-void map_over(const Walk& walk, T* out, F f, const In*... in) {
-    walk.each([&](index_t at, auto count) {
+PYCONV_INLINE void map_over(const Walk& walk, T* out, F f, const In*... in) {
+    walk.fold(Vec<T>::zero(), [=](Vec<T> none, index_t at, auto count) PYCONV_INLINED {
         store_some<T>(f(load_some<T>(in + at, count, Vec<T>::zero())...), out + at, count);
+        return none;
     });
 }
 
@@ -103,119 +112,77 @@ inline constexpr T kMinusInfinity = static_cast<T>(-__builtin_inf());
 
 // NaN is passed over: the sum of exponentials shows it.
 template <typename T, typename Walk>
-Vec<T> largest_of(const Walk& walk, const T* in) {
+PYCONV_INLINE Vec<T> largest_of(const Walk& walk, const T* in) {
     const auto lowest = Vec<T>::broadcast(kMinusInfinity<T>);
-    Vec<T> largest = lowest;
-    walk.each([&](index_t at, auto count) {
+    const auto larger = [=](Vec<T> largest, index_t at, auto count) PYCONV_INLINED {
         const auto x = load_some<T>(in + at, count, lowest);
-        largest = select<T>(x > largest, x, largest);
-    });
-    return Walk::largest(largest);
+        return select<T>(x > largest, x, largest);
+    };
+    return Walk::largest(walk.fold(lowest, larger));
 }
 
-// How many values of each array are copied to the stack at once.
-template <typename T>
-inline constexpr index_t kScratch = index_t{16384} / index_t{sizeof(T)};
-// Up to this size lines that lie one after the other are transposed, rather than reduced one by one.
+// Up to this size lines that lie one after the other are transposed on the stack, a vector of them at a
+// time, rather than reduced one by one.
 template <typename T>
 inline constexpr index_t kShortLine = 8 * Vec<T>::lanes;
 
-// Lines side by side in `scratch`, a vector of them at a time: what a body is given there.
-template <typename T>
-using Copied = Across<T, Constant<0>>;
-
-// `columns` values of each row, whole vectors of them in the copy.
-template <typename T>
-void copy_panel(index_t rows, index_t columns, const T* in, index_t step, T* copy, index_t pitch) {
-    constexpr index_t L = Vec<T>::lanes;
-    for (index_t r = 0; r < rows; ++r, in += step, copy += pitch) {
-        index_t i = 0;
-        for (; i + L <= columns; i += L) Vec<T>::load(in + i).store(copy + i);
-        if (i < columns) Vec<T>::load_part(in + i, columns - i).store(copy + i);
-    }
-}
-template <typename T>
-void copy_back(index_t rows, index_t columns, const T* copy, index_t pitch, T* out, index_t step) {
-    constexpr index_t L = Vec<T>::lanes;
-    for (index_t r = 0; r < rows; ++r, out += step, copy += pitch) {
-        index_t i = 0;
-        for (; i + L <= columns; i += L) Vec<T>::load(copy + i).store(out + i);
-        if (i < columns) Vec<T>::load(copy + i).store_part(out + i, columns - i);
+template <typename T, typename Body, typename... In>
+void each_short_line(const Lines& v, Body body, T* out, const In*... in) {
+    constexpr index_t L = Vec<T>::lanes, kArrays = sizeof...(In);
+    alignas(64) T scratch[kArrays][kShortLine<T> * L];
+    for (index_t first = 0; first < v.count; first += L) {
+        const index_t count = v.count - first < L ? v.count - first : L, at = first * v.size;
+        index_t a = 0;
+        const auto turned = [&](const T* from) {
+            T* to = scratch[a++];
+            if (count < L)
+                for (index_t i = 0; i < v.size * L; ++i) to[i] = 0;
+            transpose<T>(count, v.size, from + at, v.size, to, L);
+            return static_cast<const T*>(to);
+        };
+        // In braces, which are evaluated from left to right. The result takes the place of the first.
+        const T* copies[] = {turned(in)...};
+        T* result = out == nullptr ? nullptr : scratch[0];
+        const Across<T, Constant<0>> walk{v.size, L, {}};
+        if constexpr (kArrays == 1) {
+            body(walk, first, count, result, copies[0]);
+        } else {
+            body(walk, first, count, result, copies[0], copies[1]);
+        }
+        if (out != nullptr) transpose<T>(v.size, count, scratch[0], L, out + at, v.size);
     }
 }
 
 // Calls body(walk, number of the first line, how many lines, out, in...) until every line has had its
-// turn; the pointers are those of its first value. Lines side by side are a whole cache line or more apart,
-// often a power of two, where few of them fit in L1 together: a panel of them is copied, worked on where
-// it fits, and the result, which takes the place of the first input, copied back. `out` may be nullptr.
+// turn; the pointers are those of its first value. `out` may be nullptr, or one of the inputs.
 template <typename T, typename Body, typename... In>
-void each_line(const Lines& v, Body body, T* out, const T* in, const In*... more) {
-    constexpr index_t L = Vec<T>::lanes, kVectors = 4;
-    const auto to = [&](index_t at) { return out == nullptr ? nullptr : out + at; };
-    const bool short_lines = v.step == 1 && v.size <= kShortLine<T>;
-    if (v.step == 1 && !short_lines) {
-        for (index_t l = 0; l < v.count; ++l) {
-            const index_t at = l * v.size;
-            body(Along<T>{v.size}, l, index_t{1}, to(at), in + at, (more + at)...);
-        }
-        return;
-    }
-    const index_t fit = kScratch<T> / (L * v.size);
-    if (fit == 0) {
+void each_line(const Lines& v, Body body, T* out, const In*... in) {
+    constexpr index_t L = Vec<T>::lanes;
+    const auto result = [&](index_t at) { return out == nullptr ? nullptr : out + at; };
+    if (v.step > 1) {
         index_t l = 0;
         for (; l + L <= v.count; l += L)
-            body(Across<T, Constant<0>>{v.size, v.step, {}}, l, Constant<0>(), to(l), in + l,
-                 (more + l)...);
-        if (l < v.count)
-            body(Across<T, index_t>{v.size, v.step, v.count - l}, l, v.count - l, to(l), in + l,
-                 (more + l)...);
-        return;
-    }
-    constexpr index_t kArrays = 1 + sizeof...(In);
-    static_assert(kArrays <= 2);
-    alignas(64) T scratch[kArrays][kScratch<T>];
-    const index_t width = short_lines ? L : (fit < kVectors ? fit : kVectors) * L;
-    for (index_t first = 0; first < v.count; first += width) {
-        const index_t lines = v.count - first < width ? v.count - first : width;
-        const auto copy = [&](const T* from, T* copied) {
-            if (!short_lines) {
-                copy_panel<T>(v.size, lines, from + first, v.step, copied, width);
-                return;
-            }
-            if (lines < L)
-                for (index_t i = 0; i < v.size * L; ++i) copied[i] = 0;
-            transpose<T>(lines, v.size, from + first * v.size, v.size, copied, L);
-        };
-        copy(in, scratch[0]);
-        (copy(more, scratch[1]), ...);
-        for (index_t l = 0; l < lines; l += L) {
-            const auto work = [&](auto count) {
-                const T* values = scratch[0] + l;
-                body(Copied<T>{v.size, width, {}}, first + l, count,
-                     out == nullptr ? nullptr : scratch[0] + l, values,
-                     (static_cast<void>(more), static_cast<const T*>(scratch[1] + l))...);
-            };
-            if (lines - l >= L) {
-                work(Constant<0>());
-            } else {
-                work(lines - l);
-            }
-        }
-        if (out == nullptr) continue;
-        if (short_lines) {
-            transpose<T>(v.size, lines, scratch[0], L, out + first * v.size, v.size);
-        } else {
-            copy_back<T>(v.size, lines, scratch[0], width, out + first, v.step);
+            body(Across<T, Constant<0>>{v.size, v.step, {}}, l, Constant<0>(), result(l),
+                 (in + l)...);
+        const index_t rest = v.count - l;
+        if (rest > 0)
+            body(Across<T, index_t>{v.size, v.step, rest}, l, rest, result(l), (in + l)...);
+    } else if (v.size <= kShortLine<T>) {
+        each_short_line(v, body, out, in...);
+    } else {
+        for (index_t l = 0; l < v.count; ++l) {
+            const index_t at = l * v.size;
+            body(Along<T>{v.size}, l, index_t{1}, result(at), (in + at)...);
         }
     }
 }
 
 // exp(in - largest) to `out`; returns its sum.
 template <typename T, typename Walk>
-Vec<T> exponentials(const Walk& walk, Vec<T> largest, const T* in, T* out) {
+PYCONV_INLINE Vec<T> exponentials(const Walk& walk, Vec<T> largest, const T* in, T* out) {
     return sum_over<T>(
         walk, kMinusInfinity<T>,
-        [=](index_t at, auto count, Vec<T> x) {
+        [=](index_t at, auto count, Vec<T> x) PYCONV_INLINED {
             const auto e = exp_of_negative(x - largest);
             store_some<T>(e, out + at, count);
             return e;
@@ -223,10 +190,10 @@ Vec<T> exponentials(const Walk& walk, Vec<T> largest, const T* in, T* out) {
         in);
 }
 template <typename T, typename Walk>
-Vec<T> sum_of_exponentials(const Walk& walk, Vec<T> largest, const T* in) {
+PYCONV_INLINE Vec<T> sum_of_exponentials(const Walk& walk, Vec<T> largest, const T* in) {
     return sum_over<T>(
         walk, kMinusInfinity<T>,
-        [=](index_t, auto, Vec<T> x) { return exp_of_negative(x - largest); }, in);
+        [=](index_t, auto, Vec<T> x) PYCONV_INLINED { return exp_of_negative(x - largest); }, in);
 }
 
 template <typename T>

@@ -87,7 +87,7 @@ enum class Unary {
     GeluTanh,
     Softplus,
     Exp,
-    Expm1,
+    Expm1OfNegative,
     Log,
     Log1pOfFraction,
     NormalDistribution,

@@ -18,10 +18,11 @@
 // For functions of vectors: a call would pass them through memory, and keep the compiler from holding their
 // constants in registers. Not for an ISA that only tests run.
 #if defined(PYCONV_COMPACT)
-#define PYCONV_INLINE inline
+#define PYCONV_INLINED
 #else
-#define PYCONV_INLINE inline __attribute__((always_inline))
+#define PYCONV_INLINED __attribute__((always_inline))
 #endif
+#define PYCONV_INLINE inline PYCONV_INLINED
 
 // Before a loop that must be unrolled for its registers to be registers. Not for an ISA that only tests
 // run, whose code would be the largest of all.
