@@ -13,6 +13,9 @@ Layers and the switches of the runtime are here; everything else is in its modul
 
 from pyconv._core import __version__
 from pyconv.layers import (
+    ELU,
+    GELU,
+    SELU,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
@@ -26,6 +29,8 @@ from pyconv.layers import (
     Flatten,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    Hardsigmoid,
+    Hardswish,
     Layer,
     LeakyReLU,
     Linear,
@@ -33,10 +38,13 @@ from pyconv.layers import (
     MaxPool2d,
     Parameter,
     ReLU,
+    ReLU6,
     Residual,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     Tanh,
 )
 from pyconv.runtime import (
@@ -48,6 +56,9 @@ from pyconv.runtime import (
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "AvgPool2d",
@@ -61,6 +72,8 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "Hardsigmoid",
+    "Hardswish",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -68,10 +81,13 @@ __all__ = [
     "MaxPool2d",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
     "__version__",
     "get_num_threads",
