@@ -213,7 +213,7 @@ def test_nll_and_gradient_match_definition(
     assert math.isclose(value, entropy, rel_tol=40 * float(np.finfo(dtype).eps))
     got = F.nll_backward(log_probability, target, **options)
     back = reference.nll_backward(log_probability, target, **options)
-    np.testing.assert_allclose(got, back, rtol=2 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got, back, rtol=8 * np.finfo(dtype).eps)
     assert np.isnan(F.nll(log_probability, np.ones_like(target), **options))
 
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Softmax of lines, its logarithm, cross entropy, and their gradients. Included once per ISA.
 //
-// Long lines that lie one after the other are taken one by one, their values in the lanes; others are
-// taken a vector at a time, one in each lane. Both are written once, over a walk that hides which it is.
+// Lines that lie one after the other are taken one by one, their values in the lanes, or, if they are
+// short, transposed on the stack, one in each lane; both are written once, over a walk that hides which it
+// is. Lines side by side are worked on row by row, some hundred lines at a time.
 #pragma once
 
+#include "kernels/elementwise-inl.h"
 #include "kernels/math-inl.h"
 #include "kernels/pack-inl.h"
 #include "kernels/table.h"
@@ -57,36 +59,35 @@ struct Along {
     static V for_lines(const T* p, index_t) { return V::broadcast(*p); }
 };
 
-// A line in each lane, its values `step` apart; `count` lanes are in use, 0 means all.
-template <typename T, typename Count>
-struct Across {
+// A line in each lane, its values a vector apart.
+template <typename T>
+struct Transposed {
     using V = Vec<T>;
     static constexpr index_t kValues = 1;
-    index_t size, step;
-    Count count;
+    index_t size;
 
     template <typename F>
     PYCONV_INLINE V fold(V x, F f) const {
-        for (index_t i = 0; i < size; ++i) x = f(x, i * step, count);
+        for (index_t i = 0; i < size; ++i) x = f(x, i * V::lanes, Constant<0>());
         return x;
     }
-    Across part(index_t values) const { return {values, step, count}; }
-    index_t offset(index_t start) const { return start * step; }
+    Transposed part(index_t values) const { return {values}; }
+    index_t offset(index_t start) const { return start * V::lanes; }
     static V largest(V x) { return x; }
     static V sum(V x) { return x; }
-    template <typename Some>
-    static V for_lines(const T* p, Some some) {
-        return load_some<T>(p, some, V::zero());
-    }
+    static V for_lines(const T* p, index_t count) { return load_some<T>(p, count, V::zero()); }
 };
 
+// How many terms are summed before their sum is added to the others'. The rounding error of a sum grows
+// with this and with the number of such sums, rather than with that of all terms.
+inline constexpr index_t kTerms = 32;
+
 // The sum over a line of f(vectors of the arrays), which maps the values `rest` of lanes that hold none to 0.
-// In two levels: partial sums of kChunk vectors are added up, so that the rounding error grows with kChunk +
-// size / kChunk rather than with the size; the order depends on the size alone.
+// The order depends on the size alone.
 template <typename T, typename Walk, typename F, typename... In>
 PYCONV_INLINE Vec<T> sum_over(const Walk& walk, T rest, F f, const In*... in) {
     using V = Vec<T>;
-    constexpr index_t kChunk = 32 * Walk::kValues;
+    constexpr index_t kChunk = kTerms * Walk::kValues;
     const V filling = V::broadcast(rest);
     V total = V::zero();
     for (index_t start = 0; start < walk.size; start += kChunk) {
@@ -143,7 +144,7 @@ void each_short_line(const Lines& v, Body body, T* out, const In*... in) {
         // In braces, which are evaluated from left to right. The result takes the place of the first.
         const T* copies[] = {turned(in)...};
         T* result = out == nullptr ? nullptr : scratch[0];
-        const Across<T, Constant<0>> walk{v.size, L, {}};
+        const Transposed<T> walk{v.size};
         if constexpr (kArrays == 1) {
             body(walk, first, count, result, copies[0]);
         } else {
@@ -153,27 +154,15 @@ void each_short_line(const Lines& v, Body body, T* out, const In*... in) {
     }
 }
 
-// Calls body(walk, number of the first line, how many lines, out, in...) until every line has had its
-// turn; the pointers are those of its first value. `out` may be nullptr, or one of the inputs.
+// For lines one after the other: calls body(walk, number of the first line, how many lines, out, in...)
+// until every one has had its turn; the pointers are those of its first value. `out` may be nullptr, or one of the inputs.
 template <typename T, typename Body, typename... In>
 void each_line(const Lines& v, Body body, T* out, const In*... in) {
-    constexpr index_t L = Vec<T>::lanes;
-    const auto result = [&](index_t at) { return out == nullptr ? nullptr : out + at; };
-    if (v.step > 1) {
-        index_t l = 0;
-        for (; l + L <= v.count; l += L)
-            body(Across<T, Constant<0>>{v.size, v.step, {}}, l, Constant<0>(), result(l),
-                 (in + l)...);
-        const index_t rest = v.count - l;
-        if (rest > 0)
-            body(Across<T, index_t>{v.size, v.step, rest}, l, rest, result(l), (in + l)...);
-    } else if (v.size <= kShortLine<T>) {
-        each_short_line(v, body, out, in...);
-    } else {
-        for (index_t l = 0; l < v.count; ++l) {
-            const index_t at = l * v.size;
-            body(Along<T>{v.size}, l, index_t{1}, result(at), (in + at)...);
-        }
+    if (v.size <= kShortLine<T>) return each_short_line(v, body, out, in...);
+    for (index_t l = 0; l < v.count; ++l) {
+        const index_t at = l * v.size;
+        T* result = out == nullptr ? nullptr : out + at;
+        body(Along<T>{v.size}, l, index_t{1}, result, (in + at)...);
     }
 }
 
@@ -196,12 +185,73 @@ PYCONV_INLINE Vec<T> sum_of_exponentials(const Walk& walk, Vec<T> largest, const
         [=](index_t, auto, Vec<T> x) PYCONV_INLINED { return exp_of_negative(x - largest); }, in);
 }
 
+// Some lines side by side: row i, which holds value i of each, is at i * step.
+template <typename T>
+struct Columns {
+    using V = Vec<T>;
+    static constexpr index_t kMost = 512;
+    index_t rows, columns, step;
+
+    // out = f(in..., column) for every row; `column` has one value a column.
+    template <typename F, typename... In>
+    void each_row_with(const T* column, T* out, F f, const In*... in) const {
+        for (index_t i = 0; i < rows; ++i)
+            map<T>(columns, out + i * step, f, (in + i * step)..., column);
+    }
+    void largest(const T* in, T* result) const {
+        for (index_t l = 0; l < columns; ++l) result[l] = kMinusInfinity<T>;
+        const auto larger = [](V m, V x) { return select<T>(x > m, x, m); };
+        for (index_t i = 0; i < rows; ++i) map<T>(columns, result, larger, result, in + i * step);
+    }
+    // add(i, sums) adds row i to what it is given; the sums are made as sum_over makes them.
+    template <typename F>
+    void sum(F add, T* total) const {
+        alignas(64) T part[kMost];
+        for (index_t l = 0; l < columns; ++l) total[l] = 0;
+        for (index_t start = 0; start < rows; start += kTerms) {
+            const index_t end = rows - start < kTerms ? rows : start + kTerms;
+            for (index_t l = 0; l < columns; ++l) part[l] = 0;
+            for (index_t i = start; i < end; ++i) add(i, part);
+            add_to<T>(columns, part, total);
+        }
+    }
+    // exp(in - largest) to `out`, which may be nullptr, and its sum.
+    void exponentials(const T* in, const T* most, T* out, T* total) const {
+        const auto e = [](V x, V m) { return exp_of_negative(x - m); };
+        const auto add = [](V s, V x, V m) { return s + exp_of_negative(x - m); };
+        const auto row = [&](index_t i, T* sums) {
+            const index_t at = i * step;
+            if (out == nullptr) return map<T>(columns, sums, add, sums, in + at, most);
+            map<T>(columns, out + at, e, in + at, most);
+            add_to<T>(columns, out + at, sums);
+        };
+        sum(row, total);
+    }
+};
+
+template <typename T, typename F>
+void each_columns(const Lines& v, F f) {
+    constexpr index_t kMost = Columns<T>::kMost;
+    for (index_t l = 0; l < v.count; l += kMost)
+        f(Columns<T>{v.size, v.count - l < kMost ? v.count - l : kMost, v.step}, l);
+}
+
 template <typename T>
 void softmax(const Lines& v, const T* input, T* output) {
+    using V = Vec<T>;
+    if (v.step > 1) {
+        return each_columns<T>(v, [=](Columns<T> c, index_t l) {
+            alignas(64) T largest[c.kMost], factor[c.kMost];
+            c.largest(input + l, largest);
+            c.exponentials(input + l, largest, output + l, factor);
+            map<T>(c.columns, factor, [](V sum) { return V::broadcast(1) / sum; }, factor);
+            c.each_row_with(factor, output + l, [](V e, V f) { return e * f; }, output + l);
+        });
+    }
     const auto body = [](auto walk, index_t, auto, T* out, const T* in) {
         const auto sum = exponentials(walk, largest_of(walk, in), in, out);
-        const auto factor = Vec<T>::broadcast(1) / sum;
-        map_over<T>(walk, out, [=](Vec<T> e) { return e * factor; }, out);
+        const V factor = V::broadcast(1) / sum;
+        map_over<T>(walk, out, [=](V e) { return e * factor; }, out);
     };
     each_line(v, body, output, input);
 }
@@ -209,20 +259,48 @@ void softmax(const Lines& v, const T* input, T* output) {
 // output * (grad_output - sum(grad_output * output))
 template <typename T>
 void softmax_backward(const Lines& v, const T* grad_output, const T* output, T* grad_input) {
+    using V = Vec<T>;
+    if (v.step > 1) {
+        return each_columns<T>(v, [=](Columns<T> c, index_t l) {
+            const T *grad = grad_output + l, *y = output + l;
+            alignas(64) T dot[c.kMost];
+            const auto add = [=](index_t i, T* sums) {
+                const auto term = [](V s, V a, V b) { return s + a * b; };
+                map<T>(c.columns, sums, term, sums, grad + i * c.step, y + i * c.step);
+            };
+            c.sum(add, dot);
+            const auto result = [](V a, V b, V d) { return b * (a - d); };
+            c.each_row_with(dot, grad_input + l, result, grad, y);
+        });
+    }
     const auto body = [](auto walk, index_t, auto, T* out, const T* grad, const T* y) {
-        const auto dot = sum_over<T>(
-            walk, T(0), [](index_t, auto, Vec<T> a, Vec<T> b) { return a * b; }, grad, y);
-        map_over<T>(walk, out, [=](Vec<T> a, Vec<T> b) { return b * (a - dot); }, grad, y);
+        const auto term = [](index_t, auto, V a, V b) PYCONV_INLINED { return a * b; };
+        const V dot = sum_over<T>(walk, T(0), term, grad, y);
+        map_over<T>(walk, out, [=](V a, V b) { return b * (a - dot); }, grad, y);
     };
     each_line(v, body, grad_input, grad_output, output);
 }
 
 template <typename T>
 void log_softmax(const Lines& v, const T* input, T* output) {
+    using V = Vec<T>;
+    if (v.step > 1) {
+        return each_columns<T>(v, [=](Columns<T> c, index_t l) {
+            alignas(64) T largest[c.kMost], log_sum[c.kMost];
+            c.largest(input + l, largest);
+            c.exponentials(input + l, largest, nullptr, log_sum);
+            map<T>(c.columns, log_sum, [](V sum) { return log(sum); }, log_sum);
+            for (index_t i = 0; i < c.rows; ++i) {
+                const index_t at = l + i * c.step;
+                const auto result = [](V x, V m, V s) { return (x - m) - s; };
+                map<T>(c.columns, output + at, result, input + at, largest, log_sum);
+            }
+        });
+    }
     const auto body = [](auto walk, index_t, auto, T* out, const T* in) {
-        const auto largest = largest_of(walk, in);
-        const auto log_sum = log(sum_of_exponentials(walk, largest, in));
-        map_over<T>(walk, out, [=](Vec<T> x) { return (x - largest) - log_sum; }, in);
+        const V largest = largest_of(walk, in);
+        const V log_sum = log(sum_of_exponentials(walk, largest, in));
+        map_over<T>(walk, out, [=](V x) { return (x - largest) - log_sum; }, in);
     };
     each_line(v, body, output, input);
 }
@@ -230,9 +308,20 @@ void log_softmax(const Lines& v, const T* input, T* output) {
 // grad_output - exp(output) * sum(grad_output)
 template <typename T>
 void log_softmax_backward(const Lines& v, const T* grad_output, const T* output, T* grad_input) {
+    using V = Vec<T>;
+    if (v.step > 1) {
+        return each_columns<T>(v, [=](Columns<T> c, index_t l) {
+            const T* grad = grad_output + l;
+            alignas(64) T sum[c.kMost];
+            c.sum([=](index_t i, T* sums) { add_to<T>(c.columns, grad + i * c.step, sums); }, sum);
+            const auto result = [](V a, V b, V s) { return a - exp(b) * s; };
+            c.each_row_with(sum, grad_input + l, result, grad, output + l);
+        });
+    }
     const auto body = [](auto walk, index_t, auto, T* out, const T* grad, const T* y) {
-        const auto sum = sum_over<T>(walk, T(0), [](index_t, auto, Vec<T> a) { return a; }, grad);
-        map_over<T>(walk, out, [=](Vec<T> a, Vec<T> b) { return a - exp(b) * sum; }, grad, y);
+        const auto term = [](index_t, auto, V a) PYCONV_INLINED { return a; };
+        const V sum = sum_over<T>(walk, T(0), term, grad);
+        map_over<T>(walk, out, [=](V a, V b) { return a - exp(b) * sum; }, grad, y);
     };
     each_line(v, body, grad_input, grad_output, output);
 }
@@ -242,15 +331,27 @@ void log_softmax_backward(const Lines& v, const T* grad_output, const T* output,
 template <typename T>
 void cross_entropy(const Lines& v, const T* logits, const T* factor, T* largest, T* log_sum,
                    T* grad) {
+    using V = Vec<T>;
+    if (v.step > 1) {
+        return each_columns<T>(v, [=](Columns<T> c, index_t l) {
+            alignas(64) T sum[c.kMost];
+            c.largest(logits + l, largest + l);
+            c.exponentials(logits + l, largest + l, grad == nullptr ? nullptr : grad + l, sum);
+            map<T>(c.columns, log_sum + l, [](V s) { return log(s); }, sum);
+            if (grad == nullptr) return;
+            map<T>(c.columns, sum, [](V f, V s) { return f / s; }, factor + l, sum);
+            c.each_row_with(sum, grad + l, [](V e, V f) { return e * f; }, grad + l);
+        });
+    }
     const auto body = [=](auto walk, index_t line, auto count, T* out, const T* in) {
-        const auto maximum = largest_of(walk, in);
-        const auto sum = grad == nullptr ? sum_of_exponentials(walk, maximum, in)
-                                         : exponentials(walk, maximum, in, out);
+        const V maximum = largest_of(walk, in);
+        const V sum = grad == nullptr ? sum_of_exponentials(walk, maximum, in)
+                                      : exponentials(walk, maximum, in, out);
         store_some<T>(maximum, largest + line, count);
         store_some<T>(log(sum), log_sum + line, count);
         if (grad == nullptr) return;
-        const auto scale = walk.for_lines(factor + line, count) / sum;
-        map_over<T>(walk, out, [=](Vec<T> e) { return e * scale; }, out);
+        const V scale = walk.for_lines(factor + line, count) / sum;
+        map_over<T>(walk, out, [=](V e) { return e * scale; }, out);
     };
     each_line(v, body, grad, logits);
 }
