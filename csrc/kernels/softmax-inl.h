@@ -123,14 +123,14 @@ PYCONV_INLINE Vec<T> largest_of(const Walk& walk, const T* in) {
 }
 
 // Up to this size lines that lie one after the other are transposed on the stack, a vector of them at a
-// time, rather than reduced one by one.
-template <typename T>
-inline constexpr index_t kShortLine = 8 * Vec<T>::lanes;
+// time, rather than reduced one by one: less for a gradient, which turns two arrays and has no maximum.
+template <typename T, index_t Arrays>
+inline constexpr index_t kShortLine = (Arrays == 1 ? 8 : 2) * Vec<T>::lanes;
 
 template <typename T, typename Body, typename... In>
 void each_short_line(const Lines& v, Body body, T* out, const In*... in) {
     constexpr index_t L = Vec<T>::lanes, kArrays = sizeof...(In);
-    alignas(64) T scratch[kArrays][kShortLine<T> * L];
+    alignas(64) T scratch[kArrays][kShortLine<T, kArrays> * L];
     for (index_t first = 0; first < v.count; first += L) {
         const index_t count = v.count - first < L ? v.count - first : L, at = first * v.size;
         index_t a = 0;
@@ -158,7 +158,7 @@ void each_short_line(const Lines& v, Body body, T* out, const In*... in) {
 // until every one has had its turn; the pointers are those of its first value. `out` may be nullptr, or one of the inputs.
 template <typename T, typename Body, typename... In>
 void each_line(const Lines& v, Body body, T* out, const In*... in) {
-    if (v.size <= kShortLine<T>) return each_short_line(v, body, out, in...);
+    if (v.size <= kShortLine<T, sizeof...(In)>) return each_short_line(v, body, out, in...);
     for (index_t l = 0; l < v.count; ++l) {
         const index_t at = l * v.size;
         T* result = out == nullptr ? nullptr : out + at;
