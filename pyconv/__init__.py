@@ -13,6 +13,9 @@ Layers and the switches of the runtime are here; everything else is in its modul
 
 from pyconv._core import __version__
 from pyconv.layers import (
+    ELU,
+    GELU,
+    SELU,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
@@ -27,6 +30,8 @@ from pyconv.layers import (
     GlobalAvgPool2d,
     GlobalMaxPool2d,
     GroupNorm,
+    Hardsigmoid,
+    Hardswish,
     InstanceNorm2d,
     Layer,
     LayerNorm,
@@ -38,10 +43,13 @@ from pyconv.layers import (
     MaxPool2d,
     Parameter,
     ReLU,
+    ReLU6,
     Residual,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     Tanh,
 )
 from pyconv.runtime import (
@@ -53,6 +61,9 @@ from pyconv.runtime import (
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "AvgPool2d",
@@ -67,6 +78,8 @@ __all__ = [
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
     "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
     "InstanceNorm2d",
     "LPPool2d",
     "Layer",
@@ -78,10 +91,13 @@ __all__ = [
     "MaxPool2d",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
     "__version__",
     "get_num_threads",

@@ -11,8 +11,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyconv import functional as F
+from pyconv.functional.loss import cross_entropy_with_gradient
 
-__all__ = ["CrossEntropyLoss", "Loss", "MSELoss", "MultiClassHingeLoss"]
+__all__ = [
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "MultiClassHingeLoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+]
 
 
 class Loss:
@@ -79,6 +89,19 @@ class CrossEntropyLoss(Loss):
     ) -> None:
         self.weight, self.ignore_index = weight, ignore_index
         self.label_smoothing = label_smoothing
+        self._grad: NDArray[Any] | None = None
+
+    def __call__(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss and keep its gradient, which costs little more than the loss alone."""
+        value, self._grad = cross_entropy_with_gradient(input, target, **self._options())
+        return value
+
+    def backward(self) -> NDArray[Any]:
+        """Return the gradient of the last call with respect to its first argument."""
+        if self._grad is None:
+            return super().backward()  # which raises
+        grad, self._grad = self._grad, None
+        return grad
 
     def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
         """Return the loss, remembering nothing."""
@@ -121,3 +144,65 @@ class MSELoss(Loss):
     def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient with respect to `input`."""
         return F.mse_backward(input, target)
+
+
+class L1Loss(Loss):
+    """Mean of absolute differences over all elements."""
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.l1(input, target)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to `input`."""
+        return F.l1_backward(input, target)
+
+
+class SmoothL1Loss(Loss):
+    """Mean of absolute differences, with a parabola between -beta and beta."""
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.smooth_l1(input, target, beta=self.beta)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to `input`."""
+        return F.smooth_l1_backward(input, target, beta=self.beta)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Mean binary cross entropy of sigmoids of logits with targets from 0 to 1."""
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.bce_with_logits(input, target)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to the logits."""
+        return F.bce_with_logits_backward(input, target)
+
+
+class NLLLoss(Loss):
+    """Mean negative log-likelihood of integer targets under log-probabilities (N, K) or (N, K, ...).
+
+    Parameters
+    ----------
+    weight : ndarray, shape (K,), optional
+        Weight of each class; the mean is weighted too.
+    ignore_index : int
+        Targets with this value do not count.
+    """
+
+    def __init__(self, weight: NDArray[Any] | None = None, ignore_index: int = -100) -> None:
+        self.weight, self.ignore_index = weight, ignore_index
+
+    def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
+        """Return the loss, remembering nothing."""
+        return F.nll(input, target, weight=self.weight, ignore_index=self.ignore_index)
+
+    def gradient(self, input: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to the log-probabilities."""
+        return F.nll_backward(input, target, weight=self.weight, ignore_index=self.ignore_index)

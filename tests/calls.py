@@ -9,6 +9,7 @@ test_package.py fails while a public function has no row.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -346,6 +347,27 @@ _POOLS = [
     Call("global_max_pool2d", lambda d, N: (d(N, *_PLANE),), {"return_indices": True}),
 ]
 
+
+def _pair(
+    function: str,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    name: str = "",
+    *,
+    saved: str = "input",
+) -> list[Call]:
+    """Return an activation and its gradient, which takes `saved`; both have kinks to meet."""
+    scale = {"relu6": 5, "hardsigmoid": 3, "hardswish": 3}.get(function, 1)
+    second = getattr(reference, function) if saved == "output" else lambda x: x
+
+    def both(d: Draw, N: int) -> tuple[Array, ...]:
+        return d(N, 41), second(scale * d(N, 41)).astype(d.dtype)
+
+    return [
+        Call(function, lambda d, N: (scale * d(N, 41),), options, name, large=16384),
+        Call(f"{function}_backward", both, options, name, large=16384),
+    ]
+
+
 _POINTWISE = [
     Call("relu", lambda d, N: (d(N, 41),), large=16384),
     Call("relu_backward", lambda d, N: (d(N, 41), d(N, 41)), large=16384),
@@ -355,10 +377,31 @@ _POINTWISE = [
     Call("sigmoid_backward", lambda d, N: (d(N, 41), d(N, 41)), large=16384),
     Call("tanh", lambda d, N: (d(N, 41),), large=16384),
     Call("tanh_backward", lambda d, N: (d(N, 41), d(N, 41)), large=16384),
+    *_pair("relu6", saved="output"),
+    *_pair("hardsigmoid"),
+    *_pair("hardswish"),
+    *_pair("silu"),
+    *_pair("elu", {"alpha": 0.75}),
+    *_pair("selu"),
+    *_pair("gelu"),
+    *_pair("gelu", {"approximate": "tanh"}, "tanh"),
+    *_pair("softplus", {"beta": 1.5, "threshold": 2.5}),
+    Call("add", lambda d, N: (d(N, 41), d(N, 41)), large=16384),
+    Call("add", lambda d, N: (d(N, 41), d(N, 41)), {"activation": "relu"}, "relu", large=16384),
     Call("softmax", lambda d, N: (d(N, 41),), large=16384),
+    Call("softmax", lambda d, N: (d(N, 157),), {}, "long", large=4096),
+    Call("softmax", lambda d, N: (d(N, 1030, 3),), {"axis": 1}, "deep", large=64),
     Call("softmax", lambda d, N: (d(N, 5, 41),), {"axis": 1}, "inner", large=1024),
     Call("softmax_backward", lambda d, N: (d(N, 41), d.positive(N, 41)), large=16384),
+    Call(
+        "softmax_backward",
+        lambda d, N: (d(N, 5, 41), d.positive(N, 5, 41)),
+        {"axis": 1},
+        "inner",
+        large=1024,
+    ),
     Call("log_softmax", lambda d, N: (d(N, 41),), large=16384),
+    Call("log_softmax", lambda d, N: (d(N, 5, 41),), {"axis": 1}, "inner", large=1024),
     Call("log_softmax_backward", lambda d, N: (d(N, 41), -d.positive(N, 41)), large=16384),
     Call("dropout", lambda d, N: (d(N, 41), 0.4), large=16384, per_image=False),
     Call("dropout_backward", lambda d, N: (d(N, 41), d.positive(N, 41)), large=16384),
@@ -375,9 +418,16 @@ _LOSSES = [
             "dense",
         ),
         ("multiclass_hinge", lambda d, N: (d(N, 41), d.labels(N, K=41)), {"margin": 0.5}, ""),
+        ("nll", lambda d, N: (-d.positive(N, 41), d.labels(N, K=41)), {"ignore_index": 3}, ""),
         ("mse", lambda d, N: (d(N, 41), d(N, 41)), {}, ""),
+        ("l1", lambda d, N: (d(N, 41), d(N, 41)), {}, ""),
+        ("smooth_l1", lambda d, N: (d(N, 41), d(N, 41)), {"beta": 0.7}, ""),
+        ("bce_with_logits", lambda d, N: (d(N, 41), d.positive(N, 41) / 2), {}, ""),
     )
     for function in (stem, f"{stem}_backward")
 ]
+
+# Functions whose `out` may be one of their inputs.
+IN_PLACE = {call.function for call in _POINTWISE if call.takes_out}
 
 CALLS = [*_PRODUCTS, *_CONVOLUTIONS, *_POOLS, *_POINTWISE, *_NORMALIZATIONS, *_LOSSES]

@@ -31,9 +31,12 @@ NOT_PAIRS: tuple[Any, ...] = (
 PAIRS = ("kernel_size", "output_size", "stride", "padding", "dilation", "output_padding")
 INTEGERS = ("groups", "num_groups", "size", "divisor_override", "axis", "ignore_index")
 SHAPES = ("input_shape", "weight_shape", "normalized_shape")
-FLOATS = ("alpha", "beta", "k", "negative_slope", "eps", "p", "label_smoothing", "margin")
+FLOATS = (
+    *("alpha", "beta", "k", "negative_slope", "eps", "p", "label_smoothing", "margin"),
+    "threshold",
+)
 FLAGS = ("trans_a", "trans_b", "ceil_mode", "return_indices", "count_include_pad", "training")
-WORDS = ("activation", "algorithm")
+WORDS = ("activation", "algorithm", "approximate")
 
 
 def bad_values(name: str, good: Any, axes: int) -> Iterator[Any]:
@@ -180,6 +183,16 @@ CONTRADICTIONS: list[tuple[Callable[[], Any], str]] = [
     (lambda: F.multiclass_hinge(_f(3, 4), _i(3, value=-1)), "target"),
     (lambda: F.multiclass_hinge_backward(_f(3, 4), _i(3, value=4)), "target"),
     (lambda: F.mse(_f(3, 4), _f(4, 3)), "target"),
+    (lambda: F.l1(_f(3, 4), _f(4, 3)), "target"),
+    (lambda: F.smooth_l1(_f(3, 4), np.ones((3, 4))), "target"),
+    (lambda: F.bce_with_logits(_f(3, 4), _f(4, 3)), "target"),
+    (lambda: F.nll(_f(3, 4), _i(3, value=4)), "target"),
+    (lambda: F.nll(_f(3, 4), _i(3), weight=_f(3)), "weight"),
+    (lambda: F.cross_entropy(_f(3, 0), _i(3)), "logits"),
+    (lambda: F.cross_entropy(_f(3), _i(3)), "logits"),
+    (lambda: F.add(_f(3, 4), _f(4, 3)), "other"),
+    (lambda: F.add(_f(3, 4), np.ones((3, 4))), "other"),
+    (lambda: F.gelu(_f(3), approximate="erf"), "approximate"),
 ]
 
 

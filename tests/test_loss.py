@@ -121,6 +121,115 @@ def test_mse_and_gradient_match_definition(
         assert_gradient(lambda x: F.mse(x, target), got, x, rng)
 
 
+def test_cross_entropy_leaves_out_terms_of_weight_zero(isa: str, dtype: DType) -> None:
+    """Even if the probability is 0 and its logarithm infinite; without any weight it is NaN."""
+    logits = np.array([[0.0, -np.inf, 1.0], [0.0, 2.0, 1.0]], dtype)
+    weight = np.array([1.0, 0.0, 1.0], dtype)
+    assert F.cross_entropy(logits, np.array([1, 2]), weight=weight) == pytest.approx(
+        reference.cross_entropy(logits[1:], np.array([2]))
+    )
+    assert F.cross_entropy(logits, np.array([1, 2])) == np.inf
+    smooth = F.cross_entropy(logits, np.array([0, 2]), weight=weight, label_smoothing=0.3)
+    assert np.isfinite(smooth)
+    nothing = F.cross_entropy_backward(logits, np.array([1, 1]), weight=weight)
+    assert np.isnan(nothing).all()
+    assert np.isnan(F.cross_entropy(logits, np.array([1, 1]), weight=weight))
+    assert np.isnan(F.cross_entropy(logits, np.array([0, 0]), ignore_index=0))
+
+
+def test_cross_entropy_takes_every_unsigned_target(rng: np.random.Generator) -> None:
+    """A class beyond int64 is out of range and not, wrapped round, ignore_index."""
+    logits = rng.standard_normal((2, 3))
+    huge = np.array([0, 2**64 - 100], np.uint64)
+    with pytest.raises(ValueError, match=r"^cross_entropy: target holds a class out of range"):
+        F.cross_entropy(logits, huge)
+
+
+@pytest.mark.parametrize("inner", [2, 7, 16, 33])
+def test_cross_entropy_over_channels_in_every_lane(
+    inner: int, isa: str, dtype: DType, rng: np.random.Generator
+) -> None:
+    """A NaN spoils its own pixel's gradient, and no other's."""
+    logits, target, _ = draw(rng, (2, 5, inner), {}, dtype)
+    clean = F.cross_entropy_backward(logits, target)
+    for position in range(inner):
+        spoiled = logits.copy()
+        spoiled[1, 3, position] = np.nan
+        got = F.cross_entropy_backward(spoiled, target)
+        assert np.isnan(got[1, :, position]).all()
+        got[1, :, position] = clean[1, :, position]
+        np.testing.assert_array_equal(got, clean)
+        assert np.isnan(F.cross_entropy(spoiled, target))
+
+
+REGRESSION: dict[str, dict[str, Any]] = {
+    "l1": {},
+    "smooth_l1": {"beta": 0.6},
+    "bce_with_logits": {},
+}
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+@pytest.mark.parametrize("shape", [(6, 10), (1,), (2, 3, 4, 5)])
+def test_regression_losses_and_gradients_match_definition(
+    name: str, shape: tuple[int, ...], dtype: DType, rng: np.random.Generator
+) -> None:
+    options = REGRESSION[name]
+    x, target = (rng.uniform(0, 1, shape).astype(dtype) for _ in range(2))
+    x = (6 * x - 3).astype(dtype)
+    value = getattr(F, name)(x, target, **options)
+    expected = getattr(reference, name)(x, target, **options)
+    assert isinstance(value, float)
+    assert math.isclose(value, expected, rel_tol=(x.size + 4) * 2.0**-52)
+    got = getattr(F, f"{name}_backward")(x, target, **options)
+    back = getattr(reference, f"{name}_backward")(x, target, **options)
+    assert got.dtype == dtype
+    assert_within_bound(got, back, np.abs(back) + 1 / x.size, 4)
+    if dtype == np.float64:
+        assert_gradient(lambda v: getattr(F, name)(v, target, **options), got, x, rng)
+
+
+def test_smooth_l1_without_a_parabola_is_l1(rng: np.random.Generator) -> None:
+    x, target = rng.standard_normal((2, 50))
+    x[0] = target[0]
+    assert F.smooth_l1(x, target, beta=0) == pytest.approx(F.l1(x, target), rel=1e-15)
+    expected = F.l1_backward(x, target)
+    np.testing.assert_array_equal(F.smooth_l1_backward(x, target, beta=0), expected)
+    with pytest.raises(ValueError, match=r"^smooth_l1: beta is out of range, got -1"):
+        F.smooth_l1(x, target, beta=-1)
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (3, 5, 4, 6)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nll_and_gradient_match_definition(
+    shape: tuple[int, ...], weighted: bool, dtype: DType, rng: np.random.Generator
+) -> None:
+    logits, target, options = draw(rng, shape, {"weighted": weighted, "ignore_index": 1}, dtype)
+    log_probability = F.log_softmax(logits, axis=1)
+    value = F.nll(log_probability, target, **options)
+    expected = reference.nll(log_probability, target, **options)
+    assert math.isclose(value, expected, rel_tol=1e-13)
+    entropy = F.cross_entropy(logits, target, **options)
+    assert math.isclose(value, entropy, rel_tol=40 * float(np.finfo(dtype).eps))
+    got = F.nll_backward(log_probability, target, **options)
+    back = reference.nll_backward(log_probability, target, **options)
+    np.testing.assert_allclose(got, back, rtol=8 * np.finfo(dtype).eps)
+    assert np.isnan(F.nll(log_probability, np.ones_like(target), **options))
+
+
+def test_other_losses_agree_with_torch(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="torch, an independent oracle, is not installed")
+    functional = torch.nn.functional
+    x, target = rng.standard_normal((2, 6, 5))
+    t = [torch.from_numpy(array) for array in (x, np.abs(target) / 4)]
+    assert F.l1(x, np.abs(target) / 4) == pytest.approx(functional.l1_loss(*t).item())
+    for beta in (0.0, 0.5, 1.0):
+        got = F.smooth_l1(x, np.abs(target) / 4, beta=beta)
+        assert got == pytest.approx(functional.smooth_l1_loss(*t, beta=beta).item())
+    got = F.bce_with_logits(x, np.abs(target) / 4)
+    assert got == pytest.approx(functional.binary_cross_entropy_with_logits(*t).item())
+
+
 def test_losses_agree_with_torch(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="torch, an independent oracle, is not installed")
     for shape, given in CROSS_ENTROPY:

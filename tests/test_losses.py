@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from checks import assert_gradient
-from pyconv.losses import CrossEntropyLoss, Loss, MSELoss, MultiClassHingeLoss
+from pyconv import functional as F
+from pyconv.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    L1Loss,
+    Loss,
+    MSELoss,
+    MultiClassHingeLoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 
 LOGITS = np.random.default_rng(0).standard_normal((6, 5))
 CLASSES = np.array([0, 4, 2, 2, 1, 3])
@@ -22,6 +32,10 @@ CASES: dict[str, tuple[Loss, Any]] = {
     ),
     "multiclass_hinge": (MultiClassHingeLoss(margin=0.7), CLASSES),
     "mse": (MSELoss(), np.random.default_rng(1).standard_normal((6, 5))),
+    "l1": (L1Loss(), np.random.default_rng(1).standard_normal((6, 5))),
+    "smooth_l1": (SmoothL1Loss(0.8), np.random.default_rng(1).standard_normal((6, 5))),
+    "bce_with_logits": (BCEWithLogitsLoss(), np.random.default_rng(1).uniform(0, 1, (6, 5))),
+    "nll": (NLLLoss(WEIGHT, ignore_index=4), CLASSES),
 }
 
 
@@ -43,6 +57,16 @@ def test_loss_backward_needs_a_call_each_time(loss: Loss, target: Any) -> None:
     assert loss.backward().shape == LOGITS.shape
     with pytest.raises(RuntimeError, match=message):
         loss.backward()
+
+
+def test_cross_entropy_keeps_the_gradient_of_its_call() -> None:
+    """Computed with the loss: the same bits as alone, also when the arrays have changed since."""
+    loss, target = CrossEntropyLoss(label_smoothing=0.1), CLASSES.copy()
+    logits = LOGITS.copy()
+    expected = F.cross_entropy_backward(logits, target, label_smoothing=0.1)
+    assert loss(logits, target) == F.cross_entropy(logits, target, label_smoothing=0.1)
+    logits[:] = 0
+    np.testing.assert_array_equal(loss.backward(), expected)
 
 
 def test_cross_entropy_is_the_mean_log_probability() -> None:

@@ -98,7 +98,7 @@ def test_examples_print_what_they_say(module: str) -> None:
 
 
 def test_stub_describes_the_extension() -> None:
-    """Every public name and no more, and as many parameters as pybind11 reports."""
+    """Every name and no more, and as many parameters as pybind11 reports."""
     stub = ast.parse((PACKAGE / "_core.pyi").read_text())
     described: dict[str, int | None] = {}
     for node in stub.body:
@@ -109,8 +109,8 @@ def test_stub_describes_the_extension() -> None:
             described[node.name] = None
         elif isinstance(node, ast.AnnAssign):  # a name for a type, or the version
             described |= {"__version__": None}
-    public = {name for name in vars(_core) if not name.startswith("_")} | {"__version__"}
-    assert set(described) == public
+    names = {name for name in vars(_core) if not name.startswith("__")} | {"__version__"}
+    assert set(described) == names
     for name, count in described.items():
         if count is not None:
             signature = (getattr(_core, name).__doc__ or "").splitlines()[0]

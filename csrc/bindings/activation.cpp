@@ -2,112 +2,136 @@
 #include "ops/activation.h"
 
 #include "bindings/module.h"
+#include "bindings/options.h"
 
 namespace pyconv::bindings {
 namespace {
 
-// An op of one array: body(n or view, input, output).
-template <typename Body>
-py::array map_one(const char* function, const py::object& input, const py::object& out,
-                  Body&& body) {
+// unary() with up to two parameters. `out` may be the input.
+py::array map_one(const char* function, Unary f, double a, double b, const py::object& input,
+                  const py::object& out) {
     const py::array first = as_array(function, "input", input);
     return dispatch_float(function, "input", first, [&](auto zero) {
         using T = decltype(zero);
         const auto x = input_array<T>(function, "input", input, shape_of(first));
-        py::array output = output_array<T>(function, out, shape_of(first), {&x.given()});
+        py::array output = output_array<T>(function, out, shape_of(first), {&x.given()}, kInPlace);
         T* y = data_of<T>(output);
         const index_t n = first.size();
         const WithoutGil nogil;
-        body(n, x.data(), y);
+        unary<T>(f, n, static_cast<T>(a), static_cast<T>(b), x.data(), y);
         return output;
     });
 }
 
-// The gradient of one, from grad_output and a second array of the same shape called `name`.
-template <typename Body>
-py::array map_two(const char* function, const py::object& grad_output, const char* name,
-                  const py::object& other, const py::object& out, Body&& body) {
-    const py::array first = as_array(function, "grad_output", grad_output);
-    return dispatch_float(function, "grad_output", first, [&](auto zero) {
+// binary() of two arrays of one shape, called `name` and `other_name`.
+py::array map_two(const char* function, Binary f, double a, double b, const char* name,
+                  const py::object& array, const char* other_name, const py::object& other,
+                  const py::object& out) {
+    const py::array first = as_array(function, name, array);
+    return dispatch_float(function, name, first, [&](auto zero) {
         using T = decltype(zero);
         const Shape shape = shape_of(first);
-        const auto g = input_array<T>(function, "grad_output", grad_output, shape);
-        const auto x = input_array<T>(function, name, other, shape, "grad_output");
-        py::array result = output_array<T>(function, out, shape, {&g.given(), &x.given()});
-        T* grad_input = data_of<T>(result);
+        const auto x = input_array<T>(function, name, array, shape);
+        const auto y = input_array<T>(function, other_name, other, shape, name);
+        py::array result =
+            output_array<T>(function, out, shape, {&x.given(), &y.given()}, kInPlace);
+        T* z = data_of<T>(result);
         const index_t n = first.size();
         const WithoutGil nogil;
-        body(n, g.data(), x.data(), grad_input);
+        binary<T>(f, n, static_cast<T>(a), static_cast<T>(b), x.data(), y.data(), z);
         return result;
     });
 }
 
-// `array` around `axis`, which counts from the end when negative.
-AxisView view_of(const char* function, const char* name, const py::object& object, index_t axis) {
-    const py::array array = as_array(function, name, object);
-    const index_t ndim = array.ndim();
-    check(axis >= -ndim && axis < ndim, function, ": axis is out of range, got ", axis,
-          "; expected ", -ndim, " to ", ndim - 1, " for shape ", shape_text(array));
-    const index_t at = axis < 0 ? axis + ndim : axis;
-    AxisView view{1, array.shape(at), 1};
-    for (index_t d = 0; d < at; ++d) view.outer *= array.shape(d);
-    for (index_t d = at + 1; d < ndim; ++d) view.inner *= array.shape(d);
-    return view;
+// A function's parameters as a and b of the kernel.
+struct Parameters {
+    double a = 0, b = 1;
+};
+
+// Adds `name` (input, parameters, out) and `backward_name` (grad_output, saved, parameters, out). Errors
+// call them `function` and `backward`.
+template <typename... P>
+void def_pair(py::module_& m, const char* name, const char* function, Unary f,
+              const char* backward_name, const char* backward, Binary b, const char* saved) {
+    m.def(name, [=](const py::object& input, P... p, const py::object& out) {
+        const Parameters q{p...};
+        return map_one(function, f, q.a, q.b, input, out);
+    });
+    m.def(backward_name, [=](const py::object& grad_output, const py::object& other, P... p,
+                             const py::object& out) {
+        const Parameters q{p...};
+        return map_two(backward, b, q.a, q.b, "grad_output", grad_output, saved, other, out);
+    });
+}
+#define PYCONV_PAIR(name, Function) \
+    #name, #name, Unary::Function, #name "_backward", #name "_backward", Binary::Function##Backward
+
+// A function that the tests measure: only the forward direction, under a private name.
+void def_elementary(py::module_& m, const char* name, Unary f) {
+    m.def(name, [=](const py::object& input, const py::object& out) {
+        return map_one(name, f, 0, 1, input, out);
+    });
 }
 
-// Adds the pair of bindings `name` (input, out) and `name`_backward (grad_output, output, out).
-#define PYCONV_DEF_MAP(name, second)                                                           \
-    m.def(#name, [](const py::object& input, const py::object& out) {                          \
-        return map_one(#name, input, out,                                                      \
-                       [](index_t n, auto* x, auto* y) { pyconv::name(n, x, y); });            \
-    });                                                                                        \
-    m.def(#name "_backward",                                                                   \
-          [](const py::object& grad_output, const py::object& second, const py::object& out) { \
-              return map_two(#name "_backward", grad_output, #second, second, out,             \
-                             [](index_t n, auto* g, auto* y, auto* grad_input) {               \
-                                 pyconv::name##_backward(n, g, y, grad_input);                 \
-                             });                                                               \
-          });
+py::array add(const py::object& input, const py::object& other,
+              const std::optional<std::string>& activation, const py::object& out) {
+    const bool with_relu = to_activation("add", activation) == Activation::Relu;
+    return map_two("add", with_relu ? Binary::AddRelu : Binary::Add, 0, 1, "input", input, "other",
+                   other, out);
+}
 
-// The same for ops along an axis; an empty array has no lines to run over.
-#define PYCONV_DEF_AXIS(name)                                                               \
-    m.def(#name, [](const py::object& input, index_t axis, const py::object& out) {         \
-        const AxisView view = view_of(#name, "input", input, axis);                         \
-        return map_one(#name, input, out, [&](index_t n, auto* x, auto* y) {                \
-            if (n > 0) pyconv::name(view, x, y);                                            \
-        });                                                                                 \
-    });                                                                                     \
-    m.def(#name "_backward", [](const py::object& grad_output, const py::object& output,    \
-                                index_t axis, const py::object& out) {                      \
-        const AxisView view = view_of(#name "_backward", "grad_output", grad_output, axis); \
-        return map_two(#name "_backward", grad_output, "output", output, out,               \
-                       [&](index_t n, auto* g, auto* y, auto* grad_input) {                 \
-                           if (n > 0) pyconv::name##_backward(view, g, y, grad_input);      \
-                       });                                                                  \
+// Writes the mask over the draws, which are the caller's own.
+py::tuple dropout(const py::object& input, double p, const py::object& draws) {
+    const char* function = "dropout";
+    const py::array first = as_array(function, "input", input);
+    return dispatch_float(function, "input", first, [&](auto zero) {
+        using T = decltype(zero);
+        const Shape shape = shape_of(first);
+        const auto x = input_array<T>(function, "input", input, shape);
+        const auto r = input_array<T>(function, "draws", draws, shape, "input");
+        py::array mask = output_array<T>(function, draws, shape, {&x.given()});
+        py::array output = new_array(py::dtype::of<T>(), shape);
+        T *m = data_of<T>(mask), *y = data_of<T>(output);
+        const index_t n = first.size();
+        {
+            const WithoutGil nogil;
+            pyconv::dropout<T>(n, static_cast<T>(p), static_cast<T>(1 / (1 - p)), r.data(),
+                               x.data(), m, y);
+        }
+        return py::make_tuple(output, mask);
     });
+}
 
 }  // namespace
 
 void def_activation(py::module_& m) {
-    PYCONV_DEF_MAP(relu, output)
-    PYCONV_DEF_MAP(sigmoid, output)
-    PYCONV_DEF_MAP(tanh, output)
-    PYCONV_DEF_AXIS(softmax)
-    PYCONV_DEF_AXIS(log_softmax)
-    m.def("leaky_relu", [](const py::object& input, double slope, const py::object& out) {
-        return map_one("leaky_relu", input, out, [slope](index_t n, auto* x, auto* y) {
-            using T = std::remove_pointer_t<decltype(y)>;
-            pyconv::leaky_relu(n, static_cast<T>(slope), x, y);
-        });
-    });
-    m.def("leaky_relu_backward", [](const py::object& grad_output, const py::object& input,
-                                    double slope, const py::object& out) {
-        return map_two("leaky_relu_backward", grad_output, "input", input, out,
-                       [slope](index_t n, auto* g, auto* x, auto* grad_input) {
-                           using T = std::remove_pointer_t<decltype(grad_input)>;
-                           pyconv::leaky_relu_backward(n, static_cast<T>(slope), g, x, grad_input);
-                       });
-    });
+    def_pair<>(m, PYCONV_PAIR(relu, Relu), "output");
+    def_pair<double>(m, PYCONV_PAIR(leaky_relu, LeakyRelu), "input");
+    def_pair<>(m, PYCONV_PAIR(relu6, Relu6), "output");
+    def_pair<>(m, PYCONV_PAIR(hardsigmoid, Hardsigmoid), "input");
+    def_pair<>(m, PYCONV_PAIR(hardswish, Hardswish), "input");
+    def_pair<double>(m, PYCONV_PAIR(elu, Elu), "input");
+    def_pair<double, double>(m, "selu", "selu", Unary::Elu, "selu_backward", "selu_backward",
+                             Binary::EluBackward, "input");
+    def_pair<>(m, PYCONV_PAIR(sigmoid, Sigmoid), "output");
+    def_pair<>(m, PYCONV_PAIR(silu, Silu), "input");
+    def_pair<>(m, PYCONV_PAIR(tanh, Tanh), "output");
+    def_pair<>(m, PYCONV_PAIR(gelu, Gelu), "input");
+    def_pair<>(m, "gelu_tanh", "gelu", Unary::GeluTanh, "gelu_tanh_backward", "gelu_backward",
+               Binary::GeluTanhBackward, "input");
+    def_pair<double, double>(m, PYCONV_PAIR(softplus, Softplus), "input");
+    def_elementary(m, "_exp", Unary::Exp);
+    def_elementary(m, "_expm1_of_negative", Unary::Expm1OfNegative);
+    def_elementary(m, "_log", Unary::Log);
+    def_elementary(m, "_log1p_of_fraction", Unary::Log1pOfFraction);
+    def_elementary(m, "_normal_distribution", Unary::NormalDistribution);
+    m.def("add", add);
+    m.def("dropout", dropout);
+    m.def("dropout_backward",
+          [](const py::object& grad_output, const py::object& mask, const py::object& out) {
+              return map_two("dropout_backward", Binary::Multiply, 0, 1, "grad_output", grad_output,
+                             "mask", mask, out);
+          });
 }
 
 }  // namespace pyconv::bindings

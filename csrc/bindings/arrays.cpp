@@ -70,7 +70,7 @@ py::array new_array(const py::dtype& dtype, const Shape& shape) {
 }
 
 void check_out(const char* function, const py::array& out, const Shape& shape,
-               std::initializer_list<const py::array*> inputs) {
+               std::initializer_list<const py::array*> inputs, Overlap overlap) {
     using Api = py::detail::npy_api;
     check(has_shape(out, shape), function, ": out has shape ", shape_text(out), "; expected ",
           shape_text(shape));
@@ -82,6 +82,9 @@ void check_out(const char* function, const py::array& out, const Shape& shape,
     for (const py::array* input : inputs) {
         if (input == nullptr) continue;
         const Span other = span_of(*input);
+        const bool same = input->data() == out.data() && (input->flags() & kNeeded) == kNeeded &&
+                          has_shape(*input, shape);
+        if (same && overlap == Overlap::InPlace) continue;
         check(own.end <= other.begin || other.end <= own.begin, function,
               ": out overlaps an input; expected memory of its own");
     }

@@ -42,6 +42,7 @@ constexpr const char* dtype_name() {
     if constexpr (std::is_same_v<T, float>) return "float32";
     if constexpr (std::is_same_v<T, double>) return "float64";
     if constexpr (std::is_same_v<T, int32_t>) return "int32";
+    if constexpr (std::is_same_v<T, int64_t>) return "int64";
 }
 
 // The object as an array of whatever dtype. Throws TypeFault for anything that is not a plain
@@ -135,18 +136,24 @@ inline std::array<index_t, 2> shape2(const char* function, const char* name, con
 // An uninitialised array; large ones come from recycled blocks (base/buffer.h).
 py::array new_array(const py::dtype& dtype, const Shape& shape);
 
+// Whether `out` may be one of the inputs: all of it, element for element. For maps, which read a value no
+// later than they write it.
+enum class Overlap { Never, InPlace };
+inline constexpr Overlap kInPlace = Overlap::InPlace;
+
 // What `out` must be, apart from its dtype; `inputs` may hold nullptr.
 void check_out(const char* function, const py::array& out, const Shape& shape,
-               std::initializer_list<const py::array*> inputs);
+               std::initializer_list<const py::array*> inputs, Overlap overlap);
 
 // `out` as it is, checked, or a new array when it is None.
 template <typename T>
 py::array output_array(const char* function, const py::handle& out, const Shape& shape,
-                       std::initializer_list<const py::array*> inputs) {
+                       std::initializer_list<const py::array*> inputs,
+                       Overlap overlap = Overlap::Never) {
     if (out.is_none()) return new_array(py::dtype::of<T>(), shape);
     py::array array = as_array(function, "out", out);
     check_dtype<T>(function, "out", array);
-    check_out(function, array, shape, inputs);
+    check_out(function, array, shape, inputs, overlap);
     return array;
 }
 

@@ -24,6 +24,51 @@ constexpr bool has_kernel_of_its_own(int rows) { return rows <= 6; }
 // How a tile finds its operands; see KLoop.
 enum class Walk { Packed, Strided, OffsetsA, OffsetsB };
 
+// The epilogue for mr x nr values of a tile that gemm left in scratch, tile_row values a row; c_step is
+// the step between columns of C.
+template <typename T>
+void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, index_t ldc,
+                index_t c_step, const Epilogue<T>& e) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    for (index_t i = 0; i < mr; ++i, tile += tile_row, c += ldc) {
+        const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
+        const T* residual = e.residual != nullptr ? e.residual + i * ldc : nullptr;
+        index_t j = 0;
+        for (; c_step == 1 && j + L <= nr; j += L) {
+            V x = V::load(tile + j);
+            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
+            if (e.accumulate) x = x + V::load(c + j);
+            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
+            if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j);
+            if (residual != nullptr) x = x + V::load(residual + j);
+            if (e.activation == Activation::Relu) x = relu_of(x);
+            x.store(c + j);
+        }
+        for (; c_step == 1 && j < nr; j += L) {
+            const index_t count = nr - j;
+            const auto lanes = V::lanes_before(count);
+            V x = V::load_lanes(tile + j, lanes);
+            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
+            if (e.accumulate) x = x + V::load_lanes(c + j, lanes);
+            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
+            if (e.col_bias != nullptr) x = x + V::load_lanes(e.col_bias + j, lanes);
+            if (residual != nullptr) x = x + V::load_lanes(residual + j, lanes);
+            if (e.activation == Activation::Relu) x = relu_of(x);
+            x.store_part(c + j, count < L ? count : L);
+        }
+        for (; j < nr; ++j) {
+            T x = e.alpha == 1 ? tile[j] : e.alpha * tile[j];
+            if (e.accumulate) x += c[j * c_step];
+            if (e.row_bias != nullptr) x += row_bias;
+            if (e.col_bias != nullptr) x += e.col_bias[j];
+            if (residual != nullptr) x += residual[j * c_step];
+            if (e.activation == Activation::Relu && x <= 0) x = 0;
+            c[j * c_step] = x;
+        }
+    }
+}
+
 // C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns; ldc is the
 // step between rows of C. Unless it is kWhole, C has only `rows` of these rows, and its last vector only
 // `last` values: nothing else of C is touched, nor of A and B where they are strided; packed ones are
@@ -78,6 +123,18 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             for (int i = 0; i < kThrees; ++i) threes[i] += k.a_k;
         a += k.a_k;
         if (kWalk != Walk::OffsetsB) b += k.b_k;
+    }
+
+    // A large tile at an edge goes by way of memory: the code of all its steps, for each of its forms, would be
+    // half of the library.
+    if constexpr (!kWhole && !kExact) {
+        T tile[MR * NV * L];
+        PYCONV_UNROLL(16)
+        for (int i = 0; i < MR; ++i) {
+            PYCONV_UNROLL(4)
+            for (int j = 0; j < NV; ++j) acc[i][j].store(tile + (i * NV + j) * L);
+        }
+        return merge_tile(rows, (NV - 1) * L + last, tile, NV * L, c, ldc, 1, e);
     }
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
@@ -152,51 +209,6 @@ void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T
         tile(Constant<2>(), nr - L);
     } else {
         tile(Constant<1>(), nr);
-    }
-}
-
-// The epilogue for mr x nr values of a tile that gemm left in scratch, tile_row values a row; c_step is
-// the step between columns of C.
-template <typename T>
-void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, index_t ldc,
-                index_t c_step, const Epilogue<T>& e) {
-    using V = Vec<T>;
-    constexpr index_t L = V::lanes;
-    for (index_t i = 0; i < mr; ++i, tile += tile_row, c += ldc) {
-        const T row_bias = e.row_bias != nullptr ? e.row_bias[i] : T(0);
-        const T* residual = e.residual != nullptr ? e.residual + i * ldc : nullptr;
-        index_t j = 0;
-        for (; c_step == 1 && j + L <= nr; j += L) {
-            V x = V::load(tile + j);
-            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
-            if (e.accumulate) x = x + V::load(c + j);
-            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
-            if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j);
-            if (residual != nullptr) x = x + V::load(residual + j);
-            if (e.activation == Activation::Relu) x = relu_of(x);
-            x.store(c + j);
-        }
-        for (; c_step == 1 && j < nr; j += L) {
-            const index_t count = nr - j;
-            const auto lanes = V::lanes_before(count);
-            V x = V::load_lanes(tile + j, lanes);
-            if (e.alpha != 1) x = x * V::broadcast(e.alpha);
-            if (e.accumulate) x = x + V::load_lanes(c + j, lanes);
-            if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
-            if (e.col_bias != nullptr) x = x + V::load_lanes(e.col_bias + j, lanes);
-            if (residual != nullptr) x = x + V::load_lanes(residual + j, lanes);
-            if (e.activation == Activation::Relu) x = relu_of(x);
-            x.store_part(c + j, count < L ? count : L);
-        }
-        for (; j < nr; ++j) {
-            T x = e.alpha == 1 ? tile[j] : e.alpha * tile[j];
-            if (e.accumulate) x += c[j * c_step];
-            if (e.row_bias != nullptr) x += row_bias;
-            if (e.col_bias != nullptr) x += e.col_bias[j];
-            if (residual != nullptr) x += residual[j * c_step];
-            if (e.activation == Activation::Relu && x <= 0) x = 0;
-            c[j * c_step] = x;
-        }
     }
 }
 

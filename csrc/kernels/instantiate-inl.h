@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Compiles every kernel for one instruction set and lists them. Included by each isa_*.cpp, which
 // first defines PYCONV_ISA (the namespace), PYCONV_VECTOR_BYTES, PYCONV_MR and PYCONV_NV (the
-// tile: MR rows of NV vectors) and PYCONV_KC (for float).
+// tile: MR rows of NV vectors) and PYCONV_KC (for float); and, where size matters more than speed,
+// PYCONV_FEW_FORMS (fewer special cases) and PYCONV_COMPACT (for tests only: nothing is unrolled).
 //
 // Nothing here may run or be emitted outside the namespace: an inline function of a standard header
 // compiled with wide instructions could be the copy that the linker keeps for everyone (SIGILL on
 // old processors). Hence no standard C++ headers, no statics with constructors.
 #pragma once
 
+#include "kernels/activation-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
@@ -21,6 +23,7 @@
 #include "kernels/reduce-inl.h"
 #include "kernels/response_norm-inl.h"
 #include "kernels/row_norm-inl.h"
+#include "kernels/softmax-inl.h"
 #include "kernels/window-inl.h"
 #include "kernels/winograd-inl.h"
 
@@ -63,12 +66,14 @@ inline constexpr Kernels<T> kTable = {
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,
     .scale = scale<T>,
-    .relu = relu<T>,
-    .relu_backward = relu_backward<T>,
-    .leaky_relu = leaky_relu<T>,
-    .leaky_relu_backward = leaky_relu_backward<T>,
-    .sigmoid_backward = sigmoid_backward<T>,
-    .tanh_backward = tanh_backward<T>,
+    .unary = unary<T>,
+    .binary = binary<T>,
+    .dropout = dropout<T>,
+    .softmax = softmax<T>,
+    .softmax_backward = softmax_backward<T>,
+    .log_softmax = log_softmax<T>,
+    .log_softmax_backward = log_softmax_backward<T>,
+    .cross_entropy = cross_entropy<T>,
     .reduce_sum = reduce_sum<T>,
     .reduce_square = reduce_square<T>,
     .moments = moments<T>,

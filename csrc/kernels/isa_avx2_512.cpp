@@ -2,6 +2,7 @@
 // The AVX-512 templates, lowered to AVX2: for tests on machines without AVX-512, never for speed.
 #define PYCONV_ISA avx2_512
 #define PYCONV_COMPACT
+#define PYCONV_FEW_FORMS
 #define PYCONV_VECTOR_BYTES 64
 #define PYCONV_MR 12
 #define PYCONV_NV 2

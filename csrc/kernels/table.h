@@ -176,6 +176,51 @@ struct PlaneSizes {
     index_t H, W, OH, OW;
 };
 
+// The maps of one array that the kernel `unary` makes, and of two for `binary`: activation-inl.h. The last
+// ones of Unary are there for the tests of math-inl.h.
+enum class Unary {
+    Relu,
+    LeakyRelu,
+    Relu6,
+    Hardsigmoid,
+    Hardswish,
+    Elu,
+    Sigmoid,
+    Silu,
+    Tanh,
+    Gelu,
+    GeluTanh,
+    Softplus,
+    Exp,
+    Expm1OfNegative,
+    Log,
+    Log1pOfFraction,
+    NormalDistribution,
+};
+enum class Binary {
+    Add,
+    AddRelu,
+    Multiply,
+    ReluBackward,
+    LeakyReluBackward,
+    Relu6Backward,
+    HardsigmoidBackward,
+    HardswishBackward,
+    EluBackward,
+    SigmoidBackward,
+    SiluBackward,
+    TanhBackward,
+    GeluBackward,
+    GeluTanhBackward,
+    SoftplusBackward,
+};
+
+// `count` lines of `size` values each, for softmax: value i of line l is at l * size + i if the lines lie one
+// after the other, else (`step` > 1) side by side, at l + i * step.
+struct Lines {
+    index_t count, size, step;
+};
+
 // Name and signature of every kernel of element type T. What each computes stands at its template.
 #define PYCONV_KERNELS(X)                                                                          \
     X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
@@ -215,13 +260,17 @@ struct PlaneSizes {
     X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \
     X(add_to, void, index_t n, const T* in, T* sum)                                                \
     X(scale, void, index_t n, T factor, T* values)                                                 \
-    X(relu, void, index_t n, const T* in, T* out)                                                  \
-    X(relu_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)        \
-    X(leaky_relu, void, index_t n, T slope, const T* in, T* out)                                   \
-    X(leaky_relu_backward, void, index_t n, T slope, const T* grad_output, const T* input,         \
+    X(unary, void, Unary function, index_t n, T a, T b, const T* in, T* out)                       \
+    X(binary, void, Binary function, index_t n, T a, T b, const T* first, const T* second, T* out) \
+    X(dropout, void, index_t n, T p, T factor, const T* draws, const T* in, T* mask, T* out)       \
+    X(softmax, void, const Lines& v, const T* in, T* out)                                          \
+    X(softmax_backward, void, const Lines& v, const T* grad_output, const T* output,               \
       T* grad_input)                                                                               \
-    X(sigmoid_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)     \
-    X(tanh_backward, void, index_t n, const T* grad_output, const T* output, T* grad_input)        \
+    X(log_softmax, void, const Lines& v, const T* in, T* out)                                      \
+    X(log_softmax_backward, void, const Lines& v, const T* grad_output, const T* output,           \
+      T* grad_input)                                                                               \
+    X(cross_entropy, void, const Lines& v, const T* logits, const T* factor, T* largest,           \
+      T* log_sum, T* grad)                                                                         \
     X(reduce_sum, double, index_t n, const T* in)                                                  \
     X(reduce_square, double, index_t n, const T* in)                                               \
     X(moments, void, const Planes& p, const T* in, double* mean, double* squares)                  \

@@ -15,17 +15,23 @@
 #include <arm_neon.h>
 #endif
 
+// For functions of vectors: a call would pass them through memory, and keep the compiler from holding their
+// constants in registers. Not for an ISA that only tests run.
+#if defined(PYCONV_COMPACT)
+#define PYCONV_INLINED
+#else
+#define PYCONV_INLINED __attribute__((always_inline))
+#endif
+#define PYCONV_INLINE inline PYCONV_INLINED
+
 // Before a loop that must be unrolled for its registers to be registers. Not for an ISA that only tests
 // run, whose code would be the largest of all.
 #if defined(PYCONV_COMPACT)
 #define PYCONV_UNROLL(count)
-#define PYCONV_INLINE
 #define PYCONV_SHUFFLE __attribute__((noinline))
 #else
 #define PYCONV_PRAGMA(text) _Pragma(#text)
 #define PYCONV_UNROLL(count) PYCONV_PRAGMA(GCC unroll count)
-// For the bodies of loops, which a call would cost their registers; and for what is one or two instructions.
-#define PYCONV_INLINE inline __attribute__((always_inline))
 #define PYCONV_SHUFFLE
 #endif
 
@@ -101,6 +107,8 @@ struct Vec {
     friend Mask operator<(Vec a, Vec b) { return a.v < b.v; }
     friend Mask operator<=(Vec a, Vec b) { return a.v <= b.v; }
     friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
+    friend Mask operator>=(Vec a, Vec b) { return a.v >= b.v; }
+    friend Mask operator==(Vec a, Vec b) { return a.v == b.v; }
     friend Mask operator!=(Vec a, Vec b) { return a.v != b.v; }
 };
 
@@ -256,6 +264,13 @@ template <typename T>
 Vec<T> interleaved_high(Vec<T> a, Vec<T> b) {
     return interleaved_from<T, static_cast<int>(Vec<T>::lanes / 2)>(a, b);
 }
+
+// Whether fma rounds once.
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__ARM_NEON)
+inline constexpr bool kFusedMultiplyAdd = true;
+#else
+inline constexpr bool kFusedMultiplyAdd = false;
+#endif
 
 // a * b + c, rounded once where the instruction set can (all but generic).
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {

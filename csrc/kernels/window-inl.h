@@ -296,10 +296,11 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
     if (filters == 2) return run(window_sums<T, 2, 3, 2, AnyTaps>);
     const index_t stride = w.tap_rows > 1 && w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
     switch (w.tap_rows < 10 ? stride * 10 + w.tap_rows : 0) {
-        case 12:
-            return run(window_sums<T, 1, 4, 2, TapColumn<2, 1>>);
         case 13:
             return run(window_sums<T, 1, 4, 2, TapColumn<3, 1>>);
+#if !defined(PYCONV_FEW_FORMS)
+        case 12:
+            return run(window_sums<T, 1, 4, 2, TapColumn<2, 1>>);
         case 15:
             return run(window_sums<T, 1, 5, 2, TapColumn<5, 1>>);
         case 17:
@@ -308,6 +309,7 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
             return run(window_sums<T, 1, 4, 2, TapColumn<3, 2>>);
         case 25:
             return run(window_sums<T, 1, 4, 2, TapColumn<5, 2>>);
+#endif
         default:
             return run(window_sums<T, 1, 4, 2, AnyTaps>);
     }
@@ -444,12 +446,14 @@ void window_gradient(index_t filters, const WindowGradientWalk& w, const T* grad
     };
     // As many columns as give some nine sums, which hide the latency of the additions.
     if (filters == 1 && w.tap_rows == 3 && stride == 1) columns(Constant<3>(), TapColumn<3, 1>());
+#if !defined(PYCONV_FEW_FORMS)
     if (filters == 1 && w.tap_rows == 3 && stride == 2) columns(Constant<3>(), TapColumn<3, 2>());
     if (filters == 1 && w.tap_rows == 5 && stride == 1) {
         columns(Constant<2>(), TapColumn<5, 1>());
         columns(Constant<1>(), TapColumn<5, 1>());
     }
     if (filters == 1 && w.tap_rows == 7 && stride == 1) columns(Constant<1>(), TapColumn<7, 1>());
+#endif
 
     index_t tap = column * w.tap_rows;
     const auto taps = [&](auto m, auto count) {

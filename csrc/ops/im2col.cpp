@@ -146,7 +146,7 @@ void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<
                  .activation = residual == nullptr ? extras.activation : Activation::None});
         if (residual == nullptr) return;
         kernels<T>().add_to(M * pixels, residual + out, output + out);
-        if (relu) kernels<T>().relu(M * pixels, output + out, output + out);
+        if (relu) kernels<T>().unary(Unary::Relu, M * pixels, 0, 1, output + out, output + out);
     });
 }
 
@@ -172,7 +172,8 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
             T* values = grad_input + in + c * plane;
             if (bias != nullptr)
                 for (index_t i = 0; i < plane; ++i) values[i] += bias[g * C + c];
-            if (activation == Activation::Relu) kernels<T>().relu(plane, values, values);
+            if (activation == Activation::Relu)
+                kernels<T>().unary(Unary::Relu, plane, 0, 1, values, values);
         }
     });
 }

@@ -4,24 +4,23 @@
 Every function takes float32 or float64 arrays (one dtype a call) of any strides, never writes to
 them, keeps no state, and releases the GIL while it computes. Tensors are positional, options
 keyword-only. `out`, where there is one, is a C-contiguous array that receives the result and
-overlaps no other argument. An activation or layer ``f`` has its gradient in ``f_backward`` or, where
+overlaps no other argument, except that it may be an input of an elementwise function or softmax. An activation or layer ``f`` has its gradient in ``f_backward`` or, where
 there are several, in ``f_backward_input`` and so on.
 """
 
 from pyconv._core import WeightCache
 from pyconv.functional.activation import (
+    add,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardswish,
+    hardswish_backward,
     leaky_relu,
     leaky_relu_backward,
-    log_softmax,
-    log_softmax_backward,
     relu,
+    relu6,
+    relu6_backward,
     relu_backward,
-    sigmoid,
-    sigmoid_backward,
-    softmax,
-    softmax_backward,
-    tanh,
-    tanh_backward,
 )
 from pyconv.functional.adaptive_pooling import (
     adaptive_avg_pool2d,
@@ -71,10 +70,10 @@ from pyconv.functional.layer_norm import layer_norm, layer_norm_backward
 from pyconv.functional.loss import (
     cross_entropy,
     cross_entropy_backward,
-    mse,
-    mse_backward,
     multiclass_hinge,
     multiclass_hinge_backward,
+    nll,
+    nll_backward,
 )
 from pyconv.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from pyconv.functional.norm import (
@@ -89,7 +88,39 @@ from pyconv.functional.pooling import (
     max_pool2d,
     max_pool2d_backward,
 )
+from pyconv.functional.regression_loss import (
+    bce_with_logits,
+    bce_with_logits_backward,
+    l1,
+    l1_backward,
+    mse,
+    mse_backward,
+    smooth_l1,
+    smooth_l1_backward,
+)
 from pyconv.functional.response_norm import local_response_norm, local_response_norm_backward
+from pyconv.functional.smooth_activation import (
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    selu,
+    selu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from pyconv.functional.softmax import (
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 from pyconv.functional.unpooling import max_unpool2d, max_unpool2d_backward
 
 __all__ = [
@@ -97,12 +128,15 @@ __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
     "adaptive_max_pool2d",
+    "add",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_statistics",
     "batch_norm_training",
+    "bce_with_logits",
+    "bce_with_logits_backward",
     "col2im",
     "conv1d",
     "conv1d_backward_bias",
@@ -123,15 +157,25 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "dropout_backward",
+    "elu",
+    "elu_backward",
+    "gelu",
+    "gelu_backward",
     "gemm",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
     "global_max_pool2d",
     "group_norm",
     "group_norm_backward",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
     "im2col",
     "instance_norm",
     "instance_norm_backward",
+    "l1",
+    "l1_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -154,12 +198,24 @@ __all__ = [
     "mse_backward",
     "multiclass_hinge",
     "multiclass_hinge_backward",
+    "nll",
+    "nll_backward",
     "relu",
+    "relu6",
+    "relu6_backward",
     "relu_backward",
+    "selu",
+    "selu_backward",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "smooth_l1",
+    "smooth_l1_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
     "tanh",
     "tanh_backward",
 ]

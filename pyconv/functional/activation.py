@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Activations and softmax, and their gradients."""
+"""Activations that are straight lines in pieces, and their gradients; sums.
+
+`out` may be the input, or one of the inputs, of any of these.
+"""
 
 from pyconv import _core
-from pyconv.functional._arguments import Array, integer, number
+from pyconv.functional._arguments import Array, number, text_or_none
 
 
 def relu(input: Array, *, out: Array | None = None) -> Array:
@@ -116,8 +119,8 @@ def leaky_relu_backward(
     return _core.leaky_relu_backward(grad_output, input, slope, out)
 
 
-def sigmoid(input: Array, *, out: Array | None = None) -> Array:
-    """Logistic function.
+def relu6(input: Array, *, out: Array | None = None) -> Array:
+    """Rectified linear unit that stops at 6.
 
     Parameters
     ----------
@@ -131,20 +134,20 @@ def sigmoid(input: Array, *, out: Array | None = None) -> Array:
 
     Notes
     -----
-    ``1 / (1 + np.exp(-input))``, computed so that nothing overflows.
+    ``np.clip(input, 0, 6)``: NaN stays NaN, -0.0 becomes 0.0.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.sigmoid(np.array([0.0, -1000.0]))
-    array([0.5, 0. ])
+    >>> F.relu6(np.array([-1.0, 2.0, 8.0]))
+    array([0., 2., 6.])
     """
-    return _core.sigmoid(input, out)
+    return _core.relu6(input, out)
 
 
-def sigmoid_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
-    """Gradient of `sigmoid`, from its output.
+def relu6_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `relu6`, from its output (its input serves as well).
 
     Parameters
     ----------
@@ -157,21 +160,20 @@ def sigmoid_backward(grad_output: Array, output: Array, *, out: Array | None = N
 
     Notes
     -----
-    ``grad_output * output * (1 - output)``: at most 1/4 of what came in, and next to nothing where
-    the unit is saturated.
+    ``np.where((output <= 0) | (output >= 6), 0, grad_output)``
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.sigmoid_backward(np.ones(1), np.array([0.5]))
-    array([0.25])
+    >>> F.relu6_backward(np.ones(3), np.array([0.0, 2.0, 6.0]))
+    array([0., 1., 0.])
     """
-    return _core.sigmoid_backward(grad_output, output, out)
+    return _core.relu6_backward(grad_output, output, out)
 
 
-def tanh(input: Array, *, out: Array | None = None) -> Array:
-    """Hyperbolic tangent.
+def hardsigmoid(input: Array, *, out: Array | None = None) -> Array:
+    """Straight lines in place of `sigmoid`.
 
     Parameters
     ----------
@@ -185,24 +187,28 @@ def tanh(input: Array, *, out: Array | None = None) -> Array:
 
     Notes
     -----
-    ``np.tanh(input)``
+    ``np.clip(input + 3, 0, 6) / 6``
+
+    References
+    ----------
+    A. Howard et al., "Searching for MobileNetV3", ICCV 2019.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.tanh(np.array([0.0, 100.0]))
-    array([0., 1.])
+    >>> F.hardsigmoid(np.array([-4.0, 0.0, 4.0]))
+    array([0. , 0.5, 1. ])
     """
-    return _core.tanh(input, out)
+    return _core.hardsigmoid(input, out)
 
 
-def tanh_backward(grad_output: Array, output: Array, *, out: Array | None = None) -> Array:
-    """Gradient of `tanh`, from its output.
+def hardsigmoid_backward(grad_output: Array, input: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `hardsigmoid`.
 
     Parameters
     ----------
-    grad_output, output : ndarray, one shape
+    grad_output, input : ndarray, one shape
     out : ndarray, the same shape, optional
 
     Returns
@@ -211,93 +217,25 @@ def tanh_backward(grad_output: Array, output: Array, *, out: Array | None = None
 
     Notes
     -----
-    ``grad_output * (1 - output) * (1 + output)``
+    ``np.where((input <= -3) | (input >= 3), 0, grad_output / 6)``
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.tanh_backward(np.ones(1), np.array([0.5]))
-    array([0.75])
+    >>> F.hardsigmoid_backward(np.full(2, 6.0), np.array([0.0, 4.0]))
+    array([1., 0.])
     """
-    return _core.tanh_backward(grad_output, output, out)
+    return _core.hardsigmoid_backward(grad_output, input, out)
 
 
-def softmax(input: Array, *, axis: int = -1, out: Array | None = None) -> Array:
-    """Exponentials along an axis, divided by their sum.
+def hardswish(input: Array, *, out: Array | None = None) -> Array:
+    """Straight lines and a parabola in place of `silu`.
 
     Parameters
     ----------
     input : ndarray
-        float32 or float64.
-    axis : int
-    out : ndarray, the same shape, optional
-
-    Returns
-    -------
-    ndarray, the shape of `input`
-
-    Raises
-    ------
-    ValueError
-        `axis` is out of range, or `out` cannot hold the result.
-    TypeError
-        The dtype is neither float32 nor float64.
-
-    Notes
-    -----
-    ``e / e.sum(axis, keepdims=True)`` with ``e = np.exp(input - input.max(axis, keepdims=True))``
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pyconv import functional as F
-    >>> F.softmax(np.array([[0.0, 0.0], [1000.0, 0.0]]))
-    array([[0.5, 0.5],
-           [1. , 0. ]])
-    """
-    return _core.softmax(input, integer("softmax", "axis", axis), out)
-
-
-def softmax_backward(
-    grad_output: Array, output: Array, *, axis: int = -1, out: Array | None = None
-) -> Array:
-    """Gradient of `softmax`, from its output.
-
-    Parameters
-    ----------
-    grad_output, output : ndarray, one shape
-    axis : int
-    out : ndarray, the same shape, optional
-
-    Returns
-    -------
-    ndarray, the shape of `grad_output`
-
-    Notes
-    -----
-    ``output * (grad_output - (grad_output * output).sum(axis, keepdims=True))``
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pyconv import functional as F
-    >>> F.softmax_backward(np.array([1.0, 0.0]), np.array([0.5, 0.5]))
-    array([ 0.25, -0.25])
-    """
-    return _core.softmax_backward(
-        grad_output, output, integer("softmax_backward", "axis", axis), out
-    )
-
-
-def log_softmax(input: Array, *, axis: int = -1, out: Array | None = None) -> Array:
-    """Logarithm of `softmax`, without its loss of small probabilities.
-
-    Parameters
-    ----------
-    input : ndarray
-        float32 or float64.
-    axis : int
+        float32 or float64, any shape.
     out : ndarray, the same shape, optional
 
     Returns
@@ -306,28 +244,28 @@ def log_softmax(input: Array, *, axis: int = -1, out: Array | None = None) -> Ar
 
     Notes
     -----
-    ``z - np.log(np.exp(z).sum(axis, keepdims=True))`` with
-    ``z = input - input.max(axis, keepdims=True)``
+    ``input * np.clip(input + 3, 0, 6) / 6``
+
+    References
+    ----------
+    A. Howard et al., "Searching for MobileNetV3", ICCV 2019.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.log_softmax(np.array([1000.0, 0.0]))
-    array([    0., -1000.])
+    >>> F.hardswish(np.array([-3.0, 0.0, 3.0]))
+    array([-0.,  0.,  3.])
     """
-    return _core.log_softmax(input, integer("log_softmax", "axis", axis), out)
+    return _core.hardswish(input, out)
 
 
-def log_softmax_backward(
-    grad_output: Array, output: Array, *, axis: int = -1, out: Array | None = None
-) -> Array:
-    """Gradient of `log_softmax`, from its output.
+def hardswish_backward(grad_output: Array, input: Array, *, out: Array | None = None) -> Array:
+    """Gradient of `hardswish`.
 
     Parameters
     ----------
-    grad_output, output : ndarray, one shape
-    axis : int
+    grad_output, input : ndarray, one shape
     out : ndarray, the same shape, optional
 
     Returns
@@ -336,15 +274,47 @@ def log_softmax_backward(
 
     Notes
     -----
-    ``grad_output - np.exp(output) * grad_output.sum(axis, keepdims=True)``
+    ``grad_output`` times 0 where ``input <= -3``, 1 where ``input >= 3``, else
+    ``input / 3 + 0.5``
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.log_softmax_backward(np.array([1.0, 0.0]), np.log([0.5, 0.5]))
-    array([ 0.5, -0.5])
+    >>> F.hardswish_backward(np.ones(3), np.array([-4.0, 0.0, 4.0]))
+    array([0. , 0.5, 1. ])
     """
-    return _core.log_softmax_backward(
-        grad_output, output, integer("log_softmax_backward", "axis", axis), out
-    )
+    return _core.hardswish_backward(grad_output, input, out)
+
+
+def add(
+    input: Array, other: Array, *, activation: str | None = None, out: Array | None = None
+) -> Array:
+    """Sum of two arrays of one shape, as at the end of a residual block.
+
+    The gradient with respect to both is that of the sum: `grad_output`, or `relu_backward` of it.
+
+    Parameters
+    ----------
+    input, other : ndarray, one shape
+        float32 or float64.
+    activation : {None, "relu"}
+        What the sum goes through.
+    out : ndarray, the same shape, optional
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Notes
+    -----
+    ``input + other``, or `relu` of it
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import functional as F
+    >>> F.add(np.array([1.0, -2.0]), np.array([3.0, 1.0]), activation="relu")
+    array([4., 0.])
+    """
+    return _core.add(input, other, text_or_none("add", "activation", activation), out)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pyconv import _core
 from pyconv.functional._arguments import Array, number, require_float
 
 
@@ -58,16 +59,17 @@ def dropout(input: Array, p: float, *, rng: np.random.Generator) -> tuple[Array,
         raise TypeError(f"dropout: rng is no numpy.random.Generator, got {type(rng).__name__}")
     require_float("dropout", "input", input)
     draws = rng.random(input.shape, dtype=input.dtype.type)
-    mask = (draws >= probability) * input.dtype.type(1 / (1 - probability))
-    return input * mask, mask
+    return _core.dropout(input, probability, draws)
 
 
-def dropout_backward(grad_output: Array, mask: Array) -> Array:
+def dropout_backward(grad_output: Array, mask: Array, *, out: Array | None = None) -> Array:
     """Gradient of `dropout`.
 
     Parameters
     ----------
     grad_output, mask : ndarray, one shape
+    out : ndarray, the same shape, optional
+        May be one of them.
 
     Returns
     -------
@@ -84,15 +86,4 @@ def dropout_backward(grad_output: Array, mask: Array) -> Array:
     >>> F.dropout_backward(np.array([3.0, 4.0]), np.array([0.0, 2.0]))
     array([0., 8.])
     """
-    require_float("dropout_backward", "grad_output", grad_output)
-    require_float("dropout_backward", "mask", mask)
-    if mask.shape != grad_output.shape:
-        raise ValueError(
-            f"dropout_backward: mask has shape {mask.shape}; expected {grad_output.shape}"
-        )
-    if mask.dtype != grad_output.dtype:
-        raise TypeError(
-            f"dropout_backward: mask is {mask.dtype} but grad_output is {grad_output.dtype}"
-        )
-    product: Array = grad_output * mask
-    return product
+    return _core.dropout_backward(grad_output, mask, out)

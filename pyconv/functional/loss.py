@@ -1,37 +1,37 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Losses, as one number over a batch, and their gradients.
+"""Losses of classes, as one number over a batch, and their gradients.
 
-These are a few passes over an (N, K) array; NumPy does them well enough, on top of `log_softmax`.
+Cross entropy is a kernel; the others are a few passes over an (N, K) array, which NumPy does well enough.
 """
 
 import numpy as np
 
+from pyconv import _core
 from pyconv.functional._arguments import Array, integer, number, require_float
-from pyconv.functional.activation import log_softmax
 
 
 def _classes(
-    function: str, logits: Array, target: Array, ignore_index: int | None = None
+    function: str,
+    logits: Array,
+    target: Array,
+    ignore_index: int | None = None,
+    name: str = "logits",
 ) -> tuple[Array, Array]:
     """Check logits (N, K, ...) and target (N, ...); return logits (rows, K) and target (rows,)."""
-    require_float(function, "logits", logits)
+    require_float(function, name, logits)
     if logits.ndim < 2:
         raise ValueError(
-            f"{function}: logits has shape {logits.shape}; expected at least two axes, (N, K, ...)"
+            f"{function}: {name} has shape {logits.shape}; expected at least two axes, (N, K, ...)"
         )
-    if not isinstance(target, np.ndarray):
-        got = type(target).__name__
-        raise TypeError(f"{function}: target is not an array, got {got}; expected numpy.ndarray")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"{function}: target has dtype {target.dtype}; expected integers")
+    target = _integers64(function, target)
     expected = logits.shape[:1] + logits.shape[2:]
     if target.shape != expected:
         raise ValueError(
-            f"{function}: target has shape {target.shape}; expected {expected} for logits "
+            f"{function}: target has shape {target.shape}; expected {expected} for {name} "
             f"{logits.shape}"
         )
     if logits.shape[1] == 0:
-        raise ValueError(f"{function}: logits has no classes, got shape {logits.shape}")
+        raise ValueError(f"{function}: {name} has no classes, got shape {logits.shape}")
     # Contiguous, so that sums are made in one order whatever the strides of logits are.
     rows = np.ascontiguousarray(np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1]))
     labels = target.reshape(-1)
@@ -46,37 +46,37 @@ def _classes(
     return rows, labels
 
 
-def _smoothed(
+def _entropy(
     function: str,
     logits: Array,
     target: Array,
     weight: Array | None,
     ignore_index: int,
     label_smoothing: float,
-) -> tuple[Array, Array, float]:
-    """Return the rows of logits, the factor of each -log p in the sum, and what divides the sum."""
-    ignored_class = integer(function, "ignore_index", ignore_index)
-    rows, labels = _classes(function, logits, target, ignored_class)
-    classes = rows.shape[1]
+    with_gradient: bool,
+) -> tuple[float, Array | None]:
+    """Return the loss and, in the same pass, its gradient."""
     smoothing = number(function, "label_smoothing", label_smoothing)
     if not 0 <= smoothing <= 1:
         raise ValueError(
             f"{function}: label_smoothing is out of range, got {smoothing}; expected 0 to 1"
         )
-    if weight is None:
-        weight = np.ones(classes, rows.dtype)
-    require_float(function, "weight", weight)
-    if weight.dtype != rows.dtype:
-        raise TypeError(f"{function}: weight is {weight.dtype} but logits is {rows.dtype}")
-    if weight.shape != (classes,):
-        raise ValueError(f"{function}: weight has shape {weight.shape}; expected ({classes},)")
-    kept = np.flatnonzero(labels != ignored_class)
-    # torch's rule: the smoothed part weighs each class by its own weight, the mean divides by the
-    # weights of the targets.
-    factors = np.zeros(rows.shape)
-    factors[kept] = weight * (smoothing / classes)
-    factors[kept, labels[kept]] += weight[labels[kept]] * (1 - smoothing)
-    return rows, factors, float(weight[labels[kept]].sum(dtype=np.float64))
+    ignored = integer(function, "ignore_index", ignore_index)
+    classes = _integers64(function, target)
+    return _core.cross_entropy(function, logits, classes, weight, ignored, smoothing, with_gradient)
+
+
+def _integers64(function: str, target: object) -> Array:
+    """Return `target` as int64, which every class fits in."""
+    if not isinstance(target, np.ndarray):
+        got = type(target).__name__
+        raise TypeError(f"{function}: target is not an array, got {got}; expected numpy.ndarray")
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{function}: target has dtype {target.dtype}; expected integers")
+    if target.dtype.kind == "u" and target.dtype.itemsize == 8:
+        # What is too large shall not come out as a negative number, which could be ignore_index.
+        target = np.minimum(target, np.uint64(2**63 - 1))
+    return target.astype(np.int64, copy=False)
 
 
 def cross_entropy(
@@ -125,13 +125,10 @@ def cross_entropy(
     >>> round(F.cross_entropy(np.zeros((1, 4)), np.array([2])), 6)
     1.386294
     """
-    rows, factors, total = _smoothed(
-        "cross_entropy", logits, target, weight, ignore_index, label_smoothing
+    loss, _ = _entropy(
+        "cross_entropy", logits, target, weight, ignore_index, label_smoothing, False
     )
-    log_probability = log_softmax(rows).astype(np.float64, copy=False)
-    # A factor of 0 takes its term out, even if the probability is 0 and its logarithm infinite.
-    terms = np.multiply(factors, log_probability, where=factors != 0, out=np.zeros_like(factors))
-    return float(-terms.sum() / total) if total != 0 else float("nan")
+    return loss
 
 
 def cross_entropy_backward(
@@ -164,13 +161,27 @@ def cross_entropy_backward(
     >>> F.cross_entropy_backward(np.zeros((1, 4)), np.array([2]))
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
-    rows, factors, total = _smoothed(
-        "cross_entropy_backward", logits, target, weight, ignore_index, label_smoothing
+    _, grad = _entropy(
+        "cross_entropy_backward", logits, target, weight, ignore_index, label_smoothing, True
     )
-    probability = np.exp(log_softmax(rows).astype(np.float64, copy=False))
-    grad = probability * factors.sum(axis=1, keepdims=True) - factors
-    grad = grad / total if total != 0 else np.full_like(grad, np.nan)
-    return _back_to(logits, grad)
+    assert grad is not None
+    return grad
+
+
+def cross_entropy_with_gradient(
+    logits: Array,
+    target: Array,
+    *,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> tuple[float, Array]:
+    """Return `cross_entropy` and `cross_entropy_backward`, in one pass: for CrossEntropyLoss."""
+    loss, grad = _entropy(
+        "cross_entropy", logits, target, weight, ignore_index, label_smoothing, True
+    )
+    assert grad is not None
+    return loss, grad
 
 
 def _back_to(logits: Array, grad_rows: Array) -> Array:
@@ -258,66 +269,104 @@ def multiclass_hinge_backward(logits: Array, target: Array, *, margin: float = 1
     return _back_to(logits, grad / max(len(labels), 1))
 
 
-def _difference(function: str, input: Array, target: Array) -> Array:
-    require_float(function, "input", input)
-    require_float(function, "target", target)
-    if input.shape != target.shape:
-        raise ValueError(f"{function}: target has shape {target.shape}; expected {input.shape}")
-    if input.dtype != target.dtype:
-        raise TypeError(f"{function}: target is {target.dtype} but input is {input.dtype}")
-    difference: Array = input.astype(np.float64) - target
-    return difference
+def _nll_terms(
+    function: str, log_probability: Array, target: Array, weight: Array | None, ignore_index: int
+) -> tuple[Array, Array, Array, float]:
+    """Return the rows, the targets that count as (row, class), their weights and the divisor."""
+    ignored = integer(function, "ignore_index", ignore_index)
+    rows, labels = _classes(function, log_probability, target, ignored, "log_probability")
+    kept = np.flatnonzero(labels != ignored)
+    factors = np.ones(len(kept))
+    if weight is not None:
+        require_float(function, "weight", weight)
+        if weight.dtype != rows.dtype:
+            raise TypeError(
+                f"{function}: weight is {weight.dtype} but log_probability is {rows.dtype}"
+            )
+        if weight.shape != rows.shape[1:]:
+            raise ValueError(
+                f"{function}: weight has shape {weight.shape}; expected {rows.shape[1:]}"
+            )
+        factors = weight[labels[kept]].astype(np.float64)
+    return rows, np.stack([kept, labels[kept]]), factors, float(factors.sum())
 
 
-def mse(input: Array, target: Array) -> float:
-    """Mean squared error over all elements.
+def nll(
+    log_probability: Array, target: Array, *, weight: Array | None = None, ignore_index: int = -100
+) -> float:
+    """Mean negative log-likelihood, of log-probabilities such as `log_softmax` gives.
 
     Parameters
     ----------
-    input, target : ndarray, one shape
+    log_probability : ndarray, shape (N, K) or (N, K, ...)
         float32 or float64.
+    target : ndarray of int, shape (N,) or (N, ...)
+        Classes, 0 to K - 1.
+    weight : ndarray, shape (K,), optional
+        Of each class; the mean is the weighted one.
+    ignore_index : int
+        Targets that do not count.
 
     Returns
     -------
     float
-        NaN for empty arrays.
+        NaN when no target counts.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit together, or a value is out of range.
+    TypeError
+        `log_probability` is neither float32 nor float64, or `target` holds no integers.
 
     Notes
     -----
-    ``np.mean((input - target) ** 2)``
+    ``-np.mean(log_probability[np.arange(N), target])``
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.mse(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
-    2.0
+    >>> F.nll(np.array([[-0.5, -1.5]]), np.array([1]))
+    1.5
     """
-    difference = _difference("mse", input, target)
-    return float(np.square(difference).mean()) if difference.size else float("nan")
+    rows, where, factors, total = _nll_terms("nll", log_probability, target, weight, ignore_index)
+    if total == 0:
+        return float("nan")
+    picked = rows[where[0], where[1]].astype(np.float64)
+    # A weight of 0 takes its term out, even if that is infinite.
+    return float(-np.sum(factors[factors != 0] * picked[factors != 0]) / total)
 
 
-def mse_backward(input: Array, target: Array) -> Array:
-    """Gradient of `mse` with respect to `input`.
+def nll_backward(
+    log_probability: Array, target: Array, *, weight: Array | None = None, ignore_index: int = -100
+) -> Array:
+    """Gradient of `nll` with respect to `log_probability`.
 
     Parameters
     ----------
-    input, target : ndarray, one shape
+    log_probability, target, weight, ignore_index
+        As in `nll`.
 
     Returns
     -------
-    ndarray, the shape of `input`
+    ndarray, the shape of `log_probability`
 
     Notes
     -----
-    ``2 * (input - target) / input.size``
+    Without weights ``-1 / N`` for each target, else 0.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
-    >>> F.mse_backward(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
-    array([ 0., -2.])
+    >>> F.nll_backward(np.array([[-0.5, -1.5]]), np.array([1]))
+    array([[ 0., -1.]])
     """
-    difference = _difference("mse_backward", input, target)
-    return (difference * (2 / max(difference.size, 1))).astype(input.dtype)
+    rows, where, factors, total = _nll_terms(
+        "nll_backward", log_probability, target, weight, ignore_index
+    )
+    grad = np.zeros(rows.shape) if total != 0 else np.full(rows.shape, np.nan)
+    if total != 0:
+        grad[where[0], where[1]] = -factors / total
+    return _back_to(log_probability, grad)

@@ -9,7 +9,22 @@ A layer is a thin shell over `pyconv.functional`::
 Class names, constructor order and state-dict keys are torch's.
 """
 
-from pyconv.layers.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from pyconv.layers.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from pyconv.layers.base import Layer, Parameter
 from pyconv.layers.containers import Concat, Residual, Sequential
 from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
@@ -32,6 +47,9 @@ from pyconv.layers.regularization import BatchNorm2d, Dropout
 from pyconv.layers.shape import Flatten
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "AvgPool2d",
@@ -46,6 +64,8 @@ __all__ = [
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
     "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
     "InstanceNorm2d",
     "LPPool2d",
     "Layer",
@@ -57,9 +77,12 @@ __all__ = [
     "MaxPool2d",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Activation layers. Each keeps its output for `backward`, LeakyReLU its input."""
+"""Activation layers. Each keeps for `backward` what its gradient needs: its output, or its input."""
 
 from __future__ import annotations
 
@@ -69,6 +69,138 @@ class Tanh(Layer):
     def backward(self, grad_output: Array) -> Array:
         """Return ``grad_output * (1 - y**2)``."""
         return F.tanh_backward(grad_output, self._take_saved())
+
+
+class ReLU6(Layer):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.relu6(input)
+        self._save(output)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.relu6_backward(grad_output, self._take_saved())
+
+
+class Hardsigmoid(Layer):
+    """min(max(x + 3, 0), 6) / 6."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.hardsigmoid(input)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.hardsigmoid_backward(grad_output, self._take_saved())
+
+
+class Hardswish(Layer):
+    """x * min(max(x + 3, 0), 6) / 6."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.hardswish(input)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.hardswish_backward(grad_output, self._take_saved())
+
+
+class SiLU(Layer):
+    """x * sigmoid(x), also known as swish."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.silu(input)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.silu_backward(grad_output, self._take_saved())
+
+
+class ELU(Layer):
+    """Identity where x > 0, else ``alpha * (exp(x) - 1)``."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.elu(input, alpha=self.alpha)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.elu_backward(grad_output, self._take_saved(), alpha=self.alpha)
+
+    def _options_repr(self) -> str:
+        return options_repr(alpha=(self.alpha, 1.0))
+
+
+class SELU(Layer):
+    """ELU with the scale and alpha of self-normalising networks."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.selu(input)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.selu_backward(grad_output, self._take_saved())
+
+
+class GELU(Layer):
+    """x times the distribution function of the normal law, which "tanh" approximates."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.gelu(input, approximate=self.approximate)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.gelu_backward(grad_output, self._take_saved(), approximate=self.approximate)
+
+    def _options_repr(self) -> str:
+        return options_repr(approximate=(self.approximate, "none"))
+
+
+class Softplus(Layer):
+    """log(1 + exp(beta x)) / beta; x itself where ``beta * x > threshold``."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Array) -> Array:
+        """Return the activation, elementwise."""
+        output = F.softplus(input, beta=self.beta, threshold=self.threshold)
+        self._save(input)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient, elementwise."""
+        return F.softplus_backward(
+            grad_output, self._take_saved(), beta=self.beta, threshold=self.threshold
+        )
+
+    def _options_repr(self) -> str:
+        return options_repr(beta=(self.beta, 1.0), threshold=(self.threshold, 20.0))
 
 
 class Softmax(Layer):

@@ -12,6 +12,7 @@ from typing import overload
 
 import numpy as np
 
+from pyconv import functional as F
 from pyconv.layers.base import Array, Layer
 
 
@@ -85,19 +86,19 @@ class Residual(Layer):
         """Return the sum of the two paths."""
         output = self.body(input)
         shortcut = input if self.shortcut is None else self.shortcut(input)
-        if output.shape != shortcut.shape:  # NumPy would broadcast
+        if output.shape != shortcut.shape:
             raise ValueError(
                 f"Residual: body and shortcut differ in shape, got {output.shape} and "
                 f"{shortcut.shape}; expected the same"
             )
-        return output + shortcut
+        return F.add(output, shortcut)
 
     def backward(self, grad_output: Array) -> Array:
         """Return the sum of the gradients of the two paths."""
         grad_shortcut = (
             grad_output if self.shortcut is None else self.shortcut.backward(grad_output)
         )
-        return self.body.backward(grad_output) + grad_shortcut
+        return F.add(self.body.backward(grad_output), grad_shortcut)
 
     def children(self) -> dict[str, Layer]:
         """Return "body" and, unless it is the identity, "shortcut"."""

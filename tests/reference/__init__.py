@@ -5,8 +5,10 @@ Each function carries the name and the arguments of the one it defines (``out`` 
 apart, which must not change the result) and is written to be compared by eye with its docstring.
 """
 
+from reference.activation import *
 from reference.convolution import *
 from reference.convolution_nd import *
+from reference.loss import *
 from reference.normalization import *
 from reference.pointwise import *
 from reference.pooling import *

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.pointwise import relu
+from reference.activation import relu
 from reference.window import Array, Padding, Pair, Shape, Window, double
 
 

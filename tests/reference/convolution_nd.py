@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.pointwise import relu
+from reference.activation import relu
 from reference.window import Array, Shape, double
 
 Stop = tuple[tuple[Any, ...], tuple[Any, ...]]

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from reference.pointwise import relu, relu_backward
+from reference.activation import relu, relu_backward
 from reference.window import Array, double
 
 
