@@ -161,6 +161,18 @@ _CONVOLUTIONS = [
         {"padding": 1, "activation": "relu"},
         "relu",
     ),
+    Call(
+        "conv2d",
+        lambda d, N: (d(N, 4, 9, 10), d(4, 1, 3, 3), d(4)),
+        {"padding": 1, "activation": "relu6", "groups": 4},
+        "relu6",
+    ),
+    Call(
+        "conv2d",
+        lambda d, N: (d(N, 4, 9, 10), d(6, 4, 3, 3), d(6)),
+        {"padding": 1, "activation": "hardswish"},
+        "hardswish",
+    ),
     *_convolution(
         "strided", (4, 19), (6, 2, 3), (6, 10), {"stride": 2, "padding": ((2, 1),), "groups": 2}
     ),

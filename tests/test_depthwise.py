@@ -165,6 +165,25 @@ def test_weight_gradient_error_does_not_grow_with_the_pixels(isa: str) -> None:
     assert np.max(np.abs(got / exact - 1)) < 2e-6
 
 
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish"])
+@pytest.mark.parametrize("algorithm", ["depthwise", "implicit_gemm", "direct", "im2col"])
+@pytest.mark.parametrize("W", [5, 19])
+def test_activation_is_that_of_its_function(
+    algorithm: str, activation: str, W: int, isa: str, dtype: DType
+) -> None:
+    rng = np.random.default_rng(0)
+    x = 3 * rng.standard_normal((2, 6, 9, W)).astype(dtype)
+    w = rng.standard_normal((6, 2, 3, 3)).astype(dtype)
+    options: dict[str, Any] = {"padding": 1, "groups": 3, "algorithm": algorithm}
+    expected = getattr(F, activation)(F.conv2d(x, w, **options))
+    assert_same_bits(F.conv2d(x, w, activation=activation, **options), expected)
+    b = rng.standard_normal(6).astype(dtype)
+    options = {"padding": 1, "stride": 2, "groups": 3, "algorithm": algorithm}
+    expected = getattr(F, activation)(F.conv_transpose2d(x, w, b, **options))
+    got = F.conv_transpose2d(x, w, b, activation=activation, **options)
+    assert_same_bits(got, expected)
+
+
 @pytest.mark.parametrize("C", [1, 4, 8])
 def test_auto_takes_it_for_groups_of_few_channels(C: int) -> None:
     rng = np.random.default_rng(0)

@@ -72,7 +72,7 @@ py::array conv(const py::object& input, const py::object& weight, const py::obje
         const OptionalInput<T> b(function, "bias", bias, {s.OC}, "input");
         const OptionalInput<T> r(function, "residual", residual, as_shape(s.output_shape<Axes>()),
                                  "input");
-        const Activation act = to_activation(function, activation);
+        const Activation act = to_conv_activation(function, activation);
         const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
         py::array result = output_array<T>(function, out, as_shape(s.output_shape<Axes>()),
                                            {&x.given(), &w.given(), b.given(), r.given()});
@@ -95,7 +95,7 @@ py::array input_gradient(const char* function, const ConvShape& s, const char* f
     const auto w =
         input_array<T>(function, "weight", weight, as_shape(s.weight_shape<Axes>()), first_name);
     const OptionalInput<T> b(function, "bias", bias, {s.C}, first_name);
-    const Activation act = to_activation(function, activation);
+    const Activation act = to_conv_activation(function, activation);
     const ConvAlgorithm alg = to_algorithm(function, s, algorithm);
     py::array result = output_array<T>(function, out, as_shape(s.input_shape<Axes>()),
                                        {&g.given(), &w.given(), b.given()});

@@ -28,6 +28,16 @@ inline Activation to_activation(const char* function, const std::optional<std::s
     return Activation::Relu;
 }
 
+// Of convolutions.
+inline Activation to_conv_activation(const char* function, const std::optional<std::string>& name) {
+    if (!name) return Activation::None;
+    if (*name == "relu6") return Activation::Relu6;
+    if (*name == "hardswish") return Activation::Hardswish;
+    check(*name == "relu", function, ": activation is unknown, got '", *name,
+          "'; expected None, 'relu', 'relu6' or 'hardswish'");
+    return Activation::Relu;
+}
+
 inline ConvAlgorithm named_algorithm(const char* function, const std::string& name) {
     if (name == "auto") return ConvAlgorithm::Auto;
     if (name == "im2col") return ConvAlgorithm::Im2col;

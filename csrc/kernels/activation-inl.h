@@ -16,6 +16,13 @@ PYCONV_INLINE Vec<T> relu6_of(Vec<T> x) {
     return at_most(T(6), relu_of(x));
 }
 
+// x relu6(x + 3) / 6
+template <typename T>
+PYCONV_INLINE Vec<T> hardswish_of(Vec<T> x) {
+    const Vec<T> sixth = Vec<T>::broadcast(static_cast<T>(1.0 / 6.0));
+    return x * (relu6_of(x + Vec<T>::broadcast(3)) * sixth);
+}
+
 // The argument of sigmoid in x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), which is
 // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
 template <typename T>
@@ -50,7 +57,7 @@ void unary(Unary function, index_t n, T a, T b, const T* in, T* out) {
         case Unary::Hardsigmoid:
             return apply([=](V x) { return relu6_of(x + three) * sixth; });
         case Unary::Hardswish:
-            return apply([=](V x) { return x * (relu6_of(x + three) * sixth); });
+            return apply([](V x) { return hardswish_of(x); });
         case Unary::Elu:  // a (exp(x) - 1) where x <= 0, b x elsewhere
             return apply(
                 [=](V x) { return select<T>(x > zero, x * vb, expm1_of_negative(x) * va); });

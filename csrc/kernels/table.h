@@ -16,7 +16,8 @@
 
 namespace pyconv {
 
-enum class Activation { None, Relu };
+// The gemm and Winograd kernels know the first two; of the others, ops/conv.cpp makes a second pass there.
+enum class Activation { None, Relu, Relu6, Hardswish };
 
 // The k-loop of a GEMM tile: `steps` products for each of its values, and how far apart the operands
 // are from one step to the next. A packed panel has a_k = MR and b_k = NR; a matrix as it lies has its

@@ -7,6 +7,7 @@
 // vector of a row would reach beyond it, it is moved back and some pixels are computed twice.
 #pragma once
 
+#include "kernels/activation-inl.h"
 #include "kernels/table.h"
 #include "kernels/vec-inl.h"
 
@@ -210,7 +211,12 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
         each([&](V& x, int, index_t at) {
             x = x + (kWhole ? V::load(residual + at) : V::load_part(residual + at, last));
         });
-    if (e.activation == Activation::Relu) each([](V& x, int, index_t) { x = relu_of(x); });
+    if (e.activation == Activation::Relu) {
+        each([](V& x, int, index_t) { x = relu_of(x); });
+    } else if (e.activation != Activation::None) {
+        const bool is_relu6 = e.activation == Activation::Relu6;
+        each([=](V& x, int, index_t) { x = is_relu6 ? relu6_of(x) : hardswish_of(x); });
+    }
     each([&](V& x, int, index_t at) {
         if (kWhole) {
             x.store(out + at);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "kernels/registry.h"
+#include "ops/activation.h"
 #include "ops/conv_implicit_gemm.h"
 #include "ops/conv_winograd.h"
 #include "ops/depthwise.h"
@@ -20,10 +21,25 @@ thread_local bool precise_in_this_thread = false;
 // Auto, decided; what is left to conv_implicit_gemm.cpp is the choice between its two.
 ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, Direction direction,
                       bool cached = false) {
+    // Without channels there is nothing to slide over.
+    if (algorithm == ConvAlgorithm::Depthwise && s.C * s.OC == 0)
+        return ConvAlgorithm::ImplicitGemm;
     if (algorithm != ConvAlgorithm::Auto) return algorithm;
     const bool winograd = !is_precise() && winograd::is_faster(s, direction, cached);
     if (depthwise::is_faster(s, direction, winograd)) return ConvAlgorithm::Depthwise;
     return winograd ? ConvAlgorithm::Winograd : algorithm;
+}
+
+// Whether the kernels of this algorithm lack the activation.
+bool needs_second_pass(Activation activation, ConvAlgorithm algorithm) {
+    const bool known = activation == Activation::None || activation == Activation::Relu;
+    return !known && algorithm != ConvAlgorithm::Depthwise;
+}
+
+template <typename T>
+void activate(Activation activation, index_t n, T* values) {
+    const Unary function = activation == Activation::Relu6 ? Unary::Relu6 : Unary::Hardswish;
+    unary<T>(function, n, 0, 0, values, values);
 }
 
 }  // namespace
@@ -51,6 +67,12 @@ template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           ConvAlgorithm algorithm, T* output) {
     algorithm = decided(s, algorithm, Direction::Forward, extras.cache != nullptr);
+    if (needs_second_pass(extras.activation, algorithm)) {
+        ConvExtras<T> linear = extras;
+        linear.activation = Activation::None;
+        conv(s, input, weight, linear, algorithm, output);
+        return activate(extras.activation, s.N * s.OC * s.output_plane(), output);
+    }
     switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv(s, input, weight, extras, output);
@@ -68,6 +90,10 @@ template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
     algorithm = decided(s, algorithm, Direction::BackwardInput);
+    if (needs_second_pass(activation, algorithm)) {
+        conv_backward_input(s, grad_output, weight, bias, Activation::None, algorithm, grad_input);
+        return activate(activation, s.N * s.C * s.input_plane(), grad_input);
+    }
     switch (algorithm) {
         case ConvAlgorithm::Winograd:
             return winograd::conv_backward_input(s, grad_output, weight, bias, activation,

@@ -187,10 +187,12 @@ class WeightGradient {
 
 bool applies(const ConvShape& s) {
     if (s.D * s.KD * s.OD != 1 || s.pad_front != 0) return false;
-    // In floating point: pads and dilation may be huge.
+    // Of all directions, in floating point: pads and dilation may be huge.
     const RowStage stage = stage_of(s);
-    return static_cast<double>(s.C / s.G) * static_cast<double>(stage.h.extent) *
-               (static_cast<double>(stage.phase) * static_cast<double>(s.stride_w)) <=
+    const double row = static_cast<double>(stage.phase) * static_cast<double>(s.stride_w) +
+                       static_cast<double>(stage.w.extent);
+    const double channels = static_cast<double>(std::max(s.C, s.OC) / s.G);
+    return channels * static_cast<double>(stage.h.extent) * row <=
            static_cast<double>(kMaxStageBytes / 8);
 }
 

@@ -45,7 +45,7 @@ def conv1d(
         the odd zero at the end.
     groups : int
         Divides both C and OC; ``groups=C`` is a depthwise convolution.
-    activation : {None, "relu"}
+    activation : {None, "relu", "relu6", "hardswish"}
         Applied to the result while it is in registers.
     residual : ndarray, shape of the output, optional
         Added before the activation, as at the end of a residual block.

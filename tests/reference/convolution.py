@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.activation import relu
+from reference.activation import hardswish, relu, relu6
 from reference.window import Array, Padding, Pair, Shape, Window, double
 
 
@@ -168,7 +168,8 @@ def _finish(output: Array, bias: Array | None, activation: str | None) -> Array:
     """Add the bias of each channel (axis 1), then apply the activation."""
     if bias is not None:
         output = output + bias.reshape(-1, *[1] * (output.ndim - 2))
-    return relu(output) if activation == "relu" else output
+    functions = {"relu": relu, "relu6": relu6, "hardswish": hardswish}
+    return output if activation is None else functions[activation](output)
 
 
 def conv2d(
