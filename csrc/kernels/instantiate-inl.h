@@ -25,6 +25,7 @@
 #include "kernels/row_norm-inl.h"
 #include "kernels/softmax-inl.h"
 #include "kernels/window-inl.h"
+#include "kernels/window_gradient-inl.h"
 #include "kernels/winograd-inl.h"
 
 namespace pyconv::PYCONV_ISA {
