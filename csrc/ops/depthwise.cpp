@@ -123,7 +123,11 @@ class WeightGradient {
         const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
         const T* x = input_ + (b.n * s.C + group * C) * plane;
         const bool whole = b.rows == s.OH && b.cols == s.OW;
-        const index_t ahead = whole ? b.images * s.C * plane : b.rows * s.stride_h * s.W;
+        // After this block come more rows of the plane, more images or, after the last, the next group.
+        const bool last = b.n + b.images == s.N;
+        const index_t ahead = !whole ? b.rows * s.stride_h * s.W
+                              : last ? C * plane
+                                     : b.images * s.C * plane;
         if (C == 1) {
             stage_.fill(kernel, b.images, s.C * plane, s.H, s.W, b.oh, b.ow, b.rows, slab_, ahead,
                         x, stage);
@@ -146,7 +150,9 @@ class WeightGradient {
                                 .out_row = s.OW,
                                 .out_filter = outputs,
                                 .sums_filter = steps_ * L,
-                                .ahead = whole ? b.images * s.OC * outputs : b.rows * s.OW};
+                                .ahead = !whole ? b.rows * s.OW
+                                         : last ? M * outputs
+                                                : b.images * s.OC * outputs};
         // With a dilation every so many rows are taken together: neighbours among them share what they read.
         const index_t apart = s.stride_h == 1 && s.KH > 1 ? std::min(s.dilation_h, b.rows) : 1;
         walk.in_row *= apart;
@@ -164,10 +170,14 @@ class WeightGradient {
     // Adds the lanes to the totals and empties them.
     void add_up(T* lanes, const AlignedBuffer<double>& totals) const {
         for (index_t i = 0; i < totals.size(); ++i, lanes += L) {
-            for (index_t half = L / 2; half > 0; half /= 2)
-                for (index_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-            totals.data()[i] += static_cast<double>(lanes[0]);
-            std::fill_n(lanes, L, T(0));
+            // Two chains of additions, since each waits for the one before it; a vector has at least two lanes.
+            double sums[2] = {0, 0};
+            for (index_t l = 0; l < L; l += 2) {
+                sums[0] += static_cast<double>(lanes[l]);
+                sums[1] += static_cast<double>(lanes[l + 1]);
+                lanes[l] = lanes[l + 1] = 0;
+            }
+            totals.data()[i] += sums[0] + sums[1];
         }
     }
 
