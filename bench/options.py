@@ -15,10 +15,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--op", choices=OPS, action="append", help="may be repeated; default all")
     parser.add_argument(
         "--workloads",
-        choices=("core", "networks", "products", "all"),
+        choices=("core", "networks", "products", "grouped", "all"),
         default="core",
         help="core: a few of each kind (default); networks: every convolution of ResNet-50, VGG-16, "
-        "GoogLeNet, LeNet-5 and a CIFAR net; products: small, skinny, large and odd; all: the three",
+        "GoogLeNet, LeNet-5 and a CIFAR net; products: small, skinny, large and odd; "
+        "grouped: convolutions in groups, depthwise too; all: the four",
     )
     parser.add_argument(
         "--smoke",

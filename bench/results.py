@@ -59,6 +59,10 @@ _TARGETS = {
     ("conv2d_backward_input", "first layer"): Target(1.5, 3.0),
     ("conv2d_backward_weight", "dense"): Target(1.15, 1.5),
     ("conv2d_backward_weight", "first layer"): Target(1.5, 3.0),
+    ("conv2d", "depthwise"): Target(1.2, 1.8),
+    ("conv2d_backward_input", "depthwise"): Target(1.2, 2.0),
+    ("conv2d_backward_weight", "depthwise"): Target(1.2, 2.0),
+    **{(op, "grouped"): Target(1.5, 3.0) for op in Conv2d.ops},
 }
 _FLOAT64_CONVOLUTION = Target(1.5, 3.0)
 

@@ -95,6 +95,39 @@ PRODUCTS: tuple[Workload, ...] = (
     *_transposes("deep", 64, 64, 4096),
 )
 
+
+def _separate(name: str, C: int, H: int, k: int, s: int = 1, d: int = 1) -> Conv2d:
+    """One channel a group, padding that keeps the size at stride 1."""
+    return Conv2d(
+        *(name, 4, C, H, H, C, k, k), stride=s, padding=d * (k // 2), dilation=d, groups=C
+    )
+
+
+# Groups of one channel, as in MobileNets, EfficientNets and ConvNeXts, and of 2 to 16, as in ResNeXts.
+GROUPED: tuple[Workload, ...] = (
+    _separate("mobilenet.depthwise1", 32, 112, 3),
+    _separate("mobilenet.depthwise2", 64, 112, 3, s=2),
+    _separate("mobilenet.depthwise3", 128, 56, 3),
+    _separate("mobilenet.depthwise4", 128, 56, 3, s=2),
+    _separate("mobilenet.depthwise5", 256, 28, 3),
+    _separate("mobilenet.depthwise6", 256, 28, 3, s=2),
+    _separate("mobilenet.depthwise7", 512, 14, 3),
+    _separate("mobilenet.depthwise12", 512, 14, 3, s=2),
+    _separate("mobilenet.depthwise13", 1024, 7, 3),
+    _separate("mobilenet_v3.depthwise5x5", 240, 28, 5),
+    _separate("mobilenet_v3.depthwise5x5", 672, 14, 5, s=2),
+    _separate("convnext.depthwise7x7", 96, 56, 7),
+    _separate("convnext.depthwise7x7", 384, 14, 7),
+    _separate("dilated", 256, 28, 3, d=2),
+    _layer("resnext50.conv2_3x3", 4, 128, 56, 128, 3, g=32),
+    _layer("resnext50.conv3_3x3", 4, 256, 28, 256, 3, g=32),
+    _layer("resnext50.conv4_3x3", 4, 512, 14, 512, 3, g=32),
+    _layer("resnext50.conv3_down", 4, 256, 56, 256, 3, s=2, g=32),
+    _layer("groups_of_2", 4, 64, 56, 64, 3, g=32),
+    _layer("groups_of_8", 4, 64, 28, 64, 5, g=8),
+    _layer("groups_of_16", 4, 64, 28, 64, 3, g=4),
+)
+
 # Ragged edges, every option, and nothing that takes a millisecond.
 SMOKE: tuple[Workload, ...] = (
     Gemm("odd", 7, 17, 33),
@@ -116,7 +149,8 @@ def cases(
         "core": CORE,
         "networks": networks,
         "products": PRODUCTS,
-        "all": (*CORE, *networks, *PRODUCTS),
+        "grouped": GROUPED,
+        "all": (*CORE, *networks, *PRODUCTS, *GROUPED),
         "smoke": SMOKE,
     }
     return [Case(op, w, dtype) for w in dict.fromkeys(sets[chosen]) if op in w.ops]

@@ -194,7 +194,9 @@ def test_networks_come_at_each_batch_and_each_shape_once() -> None:
 
 def test_all_is_the_union_of_the_sets() -> None:
     for op in OPS:
-        union = [case for name in ("core", "networks", "products") for case in cases(op, name)]
+        union = [
+            case for name in ("core", "networks", "products", "grouped") for case in cases(op, name)
+        ]
         assert cases(op, "all") == list(dict.fromkeys(union))
         labels = [case.label for case in cases(op, "all")]
         assert len(set(labels)) == len(labels)
