@@ -229,6 +229,7 @@ void interleave(index_t rows, index_t count, index_t ways, const T* in, index_t 
                 index_t in_step, T* out, index_t out_row) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
+    const auto last = V::lanes_before(count % L);
     for (index_t r = 0; r < rows; ++r, in += in_row, out += out_row) {
         index_t i = 0;
         for (; ways == 2 && i + L <= count; i += L) {
@@ -238,8 +239,7 @@ void interleave(index_t rows, index_t count, index_t ways, const T* in, index_t 
         }
         const index_t rest = 2 * (count - i);
         if (ways == 2 && rest > 0) {
-            const V a = V::load_part(in + i, count - i),
-                    b = V::load_part(in + in_step + i, count - i);
+            const V a = V::load_lanes(in + i, last), b = V::load_lanes(in + in_step + i, last);
             interleaved_low(a, b).store_part(out + 2 * i, rest < L ? rest : L);
             if (rest > L) interleaved_high(a, b).store_part(out + 2 * i + L, rest - L);
             i = count;

@@ -36,6 +36,15 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
     const auto first_lanes = V::lanes_from(left) & V::lanes_before(right),
                last_lanes = V::lanes_before(right - last);
     const index_t phases = s.phases, phase = s.phase, W = s.W;
+    // With two phases, vectors come in pairs; again only the first and the last are usually cut.
+    const index_t last_pair = (phase - 1) / L * L;
+    const auto lanes_at = [=](index_t at) {
+        return V::lanes_from(left - at) & V::lanes_before(right - at);
+    };
+    const bool whole_pairs = left <= 2 * L && right >= 2 * last_pair;
+    const typename V::Lanes first_pair_lanes[2] = {lanes_at(0), lanes_at(L)},
+                            last_pair_lanes[2] = {lanes_at(2 * last_pair),
+                                                  lanes_at(2 * last_pair + L)};
     const index_t ahead = s.ahead;
     for (index_t plane = 0; plane < s.planes; ++plane, planes += s.plane_step, to += s.slab) {
         fill_zero(to, above * row);
@@ -75,20 +84,22 @@ void stage_rows(const StagedRows& s, const T* planes, T* to) {
                 fill_zero(out + right, row - right);
             } else if (phases == 2) {
                 // Backwards: the last vector of the first phase reaches into the second.
-                for (index_t i = (phase - 1) / L * L; i >= 0; i -= L) {
+                for (index_t i = last_pair; i >= 0; i -= L) {
                     const T* p = from + 2 * i;
                     __builtin_prefetch(p + ahead, 0, 2);
                     V a, b;
-                    if (2 * i >= left && 2 * (i + L) <= right) {
+                    if (i != 0 && i != last_pair && whole_pairs) {
                         a = V::load(p);
                         b = V::load(p + L);
+                    } else if (i == 0) {
+                        a = V::load_lanes(p, first_pair_lanes[0]);
+                        b = V::load_lanes(p + L, first_pair_lanes[1]);
+                    } else if (i == last_pair) {
+                        a = V::load_lanes(p, last_pair_lanes[0]);
+                        b = V::load_lanes(p + L, last_pair_lanes[1]);
                     } else {
-                        const auto load = [&](index_t at) {
-                            return V::load_lanes(
-                                from + at, V::lanes_from(left - at) & V::lanes_before(right - at));
-                        };
-                        a = load(2 * i);
-                        b = load(2 * i + L);
+                        a = V::load_lanes(p, lanes_at(2 * i));
+                        b = V::load_lanes(p + L, lanes_at(2 * i + L));
                     }
                     even_lanes_of(a, b).store(out + i);
                     odd_lanes_of(a, b).store(out + phase + i);

@@ -100,12 +100,7 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
         each([&](V& x, int, index_t at) {
             x = x + (kWhole ? V::load(residual + at) : V::load_part(residual + at, last));
         });
-    if (e.activation == Activation::Relu) {
-        each([](V& x, int, index_t) { x = relu_of(x); });
-    } else if (e.activation != Activation::None) {
-        const bool is_relu6 = e.activation == Activation::Relu6;
-        each([=](V& x, int, index_t) { x = is_relu6 ? relu6_of(x) : hardswish_of(x); });
-    }
+    if (e.activation == Activation::Relu) each([](V& x, int, index_t) { x = relu_of(x); });
     each([&](V& x, int, index_t at) {
         if (kWhole) {
             x.store(out + at);
@@ -130,9 +125,12 @@ void window_rows(const WindowWalk& w, const T* in, const T* weights, const T* re
         window_tile<T, M, R, decltype(vectors)::value, Taps, decltype(whole)::value == 1>(
             w, in + j, weights, moved(residual, j), out + j, last, e);
     };
-    if (w.cols < L) return tile(0, Constant<1>(), Constant<0>(), w.cols);
     index_t j = 0;
-    for (index_t left = w.cols; left > 0; left = w.cols - j) {
+    if (w.cols < L) {
+        tile(0, Constant<1>(), Constant<0>(), w.cols);
+        j = w.cols;
+    }
+    for (index_t left = w.cols - j; left > 0; left = w.cols - j) {
         // The last vector of a tile may overlap the one before it.
         if (NV > 1 && left > (NV - 1) * L) {
             const index_t last = left - L < (NV - 1) * L ? left - L : (NV - 1) * L;
@@ -141,6 +139,15 @@ void window_rows(const WindowWalk& w, const T* in, const T* weights, const T* re
         } else {
             tile(left < L ? w.cols - L : j, Constant<1>(), Constant<1>(), 0);
             j += L;
+        }
+    }
+    // The other activations while the rows are in L1: in the tiles they would double the code.
+    if (e.activation == Activation::None || e.activation == Activation::Relu) return;
+    const Unary function = e.activation == Activation::Relu6 ? Unary::Relu6 : Unary::Hardswish;
+    for (int m = 0; m < M; ++m) {
+        for (int r = 0; r < R; ++r) {
+            T* const row = out + m * w.out_filter + r * w.out_row;
+            unary<T>(function, w.cols, 0, 0, row, row);
         }
     }
 }
@@ -189,11 +196,13 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
     const auto run = [&](auto sums) { sums(w, in, weights, residual, out, e); };
     if (filters == 4) return run(window_sums<T, 4, 3, 1, AnyTaps>);
     if (filters == 2) return run(window_sums<T, 2, 3, 2, AnyTaps>);
-    const index_t stride = w.tap_rows > 1 && w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
+    const index_t stride = w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
     switch (w.tap_rows < 10 ? stride * 10 + w.tap_rows : 0) {
         case 13:
             return run(window_sums<T, 1, 4, 2, TapColumn<3, 1>>);
 #if !defined(PYCONV_FEW_FORMS)
+        case 11:
+            return run(window_sums<T, 1, 4, 2, TapColumn<1, 1>>);
         case 12:
             return run(window_sums<T, 1, 4, 2, TapColumn<2, 1>>);
         case 15:

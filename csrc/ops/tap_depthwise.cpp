@@ -183,7 +183,9 @@ class Depthwise {
                 const TapGrid& taps = g.sums[static_cast<size_t>(q)].taps;
                 walk.columns = g.C * taps.w.count;
                 walk.tap_rows = taps.h.count;
-                walk.tap_row = std::abs(taps.h.step) * stage_.row();
+                // One row of taps is as far from the next as its pixels are.
+                walk.tap_row =
+                    taps.h.count <= 1 ? walk.in_row : std::abs(taps.h.step) * stage_.row();
                 slide(count, walk, stage, factors + m * g.C * taps.count(),
                       g.ways() == 1 ? g.residual(to) : nullptr,
                       g.ways() == 1 ? to : ways + q * groups * walk.out_group, epilogue);
