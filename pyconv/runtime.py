@@ -164,7 +164,8 @@ def get_isa() -> str:
 def available_isas() -> list[str]:
     """Return the instruction sets that this build has and this machine runs, the best last.
 
-    ``avx2_512`` is the AVX-512 kernels lowered to AVX2, for tests; it is never chosen by itself.
+    ``avx2_512``, in builds for tests only, is the AVX-512 kernels lowered to AVX2; it is never
+    chosen by itself.
     """
     return _core.available_isas()
 

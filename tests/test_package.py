@@ -169,8 +169,9 @@ def test_import_leaves_out_what_numpy_loads_on_demand() -> None:
 
 
 def test_extension_is_small() -> None:
-    """The wheel may have 2 MB; the extension is most of it."""
-    assert len(zlib.compress(EXTENSION.read_bytes())) <= 1_800_000
+    """The wheel may have 2 MB; the extension is most of it. Builds for tests have an ISA more."""
+    limit = 1_800_000 + 450_000 * ("avx2_512" in runtime.build_info()["isas_compiled"])
+    assert len(zlib.compress(EXTENSION.read_bytes())) <= limit
 
 
 # Instructions ------------------------------------------------------------------------------------

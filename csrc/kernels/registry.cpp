@@ -12,11 +12,13 @@ namespace pyconv {
     }
 PYCONV_DECLARE_TABLES(generic)
 #if defined(__x86_64__)
-PYCONV_DECLARE_TABLES(avx2_512)
 PYCONV_DECLARE_TABLES(avx2)
 PYCONV_DECLARE_TABLES(avx512)
 #elif defined(__aarch64__)
 PYCONV_DECLARE_TABLES(neon)
+#endif
+#if defined(PYCONV_TEST_ISA) && defined(__x86_64__)
+PYCONV_DECLARE_TABLES(avx2_512)
 #endif
 
 namespace {
@@ -29,8 +31,6 @@ struct Tables {
 Tables tables(Isa isa) {
     switch (isa) {
 #if defined(__x86_64__)
-        case Isa::Avx2Wide:
-            return {&avx2_512::float_kernels, &avx2_512::double_kernels};
         case Isa::Avx2:
             return {&avx2::float_kernels, &avx2::double_kernels};
         case Isa::Avx512:
@@ -38,6 +38,10 @@ Tables tables(Isa isa) {
 #elif defined(__aarch64__)
         case Isa::Neon:
             return {&neon::float_kernels, &neon::double_kernels};
+#endif
+#if defined(PYCONV_TEST_ISA) && defined(__x86_64__)
+        case Isa::Avx2Wide:
+            return {&avx2_512::float_kernels, &avx2_512::double_kernels};
 #endif
         default:
             return {&generic::float_kernels, &generic::double_kernels};
