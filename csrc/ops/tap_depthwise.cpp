@@ -19,7 +19,7 @@ namespace {
 // worth their rims.
 constexpr index_t kMinRows = 4;
 constexpr index_t kStageBytes = index_t{16} << 10;
-// Pixels of a row that are computed from one copy.
+// Pixels of a row of output that are computed from one copy.
 constexpr index_t kColumns = 2048;
 // Values of the weights that a task gathers.
 constexpr index_t kWeights = 4096;
@@ -29,6 +29,12 @@ constexpr index_t kTaskBytes = index_t{128} << 10;
 
 // The largest stage that is worth it.
 constexpr index_t kMaxStageBytes = index_t{1} << 20;
+
+// Pixels of a row in a block, of each way.
+template <typename T>
+index_t columns_of(const TapGemm<T>& g) {
+    return even_block(g.PW, std::max<index_t>(kColumns / g.ways(), 1), 1);
+}
 
 template <typename T>
 RowStage stage_of(const TapGemm<T>& g, index_t cols) {
@@ -52,7 +58,7 @@ template <typename T>
 class Depthwise {
   public:
     Depthwise(const Kernels<T>& table, const TapGemm<T>& gemm)
-        : kernel(table), g(gemm), cols_(even_block(g.PW, kColumns, 1)), stage_(stage_of(g, cols_)) {
+        : kernel(table), g(gemm), cols_(columns_of(g)), stage_(stage_of(g, cols_)) {
         const index_t budget = kStageBytes / index_t{sizeof(T)};
         const index_t fitting = (budget / (g.C * stage_.row()) - stage_.h.extent) / g.stride_h + 1;
         rows_ = even_block(g.PH, std::max(fitting, kMinRows), 1);
@@ -252,7 +258,7 @@ bool can_depthwise(const TapGemm<T>& g) {
     if (g.C == 0 || g.D * g.PD != 1 || g.pixels() == 0) return false;
     for (const TapSum<T>& sum : g.sums)
         if (sum.taps.count() > 0 && (sum.taps.d.first != 0 || sum.taps.d.count != 1)) return false;
-    const RowStage stage = stage_of(g, even_block(g.PW, kColumns, 1));
+    const RowStage stage = stage_of(g, columns_of(g));
     // In floating point: pads and dilation may be huge.
     return static_cast<double>(g.C) * static_cast<double>(stage.h.extent) *
                (static_cast<double>(stage.phase) * static_cast<double>(stage.stride_w)) <=
