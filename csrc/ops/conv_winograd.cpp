@@ -69,13 +69,15 @@ class Convolution {
         const index_t group = panels * panel_size();
         const auto all = !whole ? nullptr : WeightCache::get(p.extras.cache, key(), [&] {
             AlignedBuffer<T> u(p.G * group);
-            for (index_t g = 0; g < p.G; ++g) transform_weights(g, u.data() + g * group);
+            const double work = static_cast<double>(p.G * group) * kTransformNanoseconds;
+            for_each_group(p.G, work,
+                           [&](index_t g) { transform_weights(g, u.data() + g * group); });
             return u;
         });
-        for (index_t g = 0; g < p.G; ++g) {
+        for_each_group(p.G, static_cast<double>(p.G) * nanoseconds(), [&](index_t g) {
             const T* weights = whole ? all->data() + g * group : nullptr;
             many ? by_tiles(g, weights) : by_panels(g, weights);
-        }
+        });
     }
 
   private:

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/parallel.h"
 #include "kernels/registry.h"
 #include "ops/gemm_panel.h"
 
@@ -102,6 +103,15 @@ index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& 
 
 // Lanes of a vector: it has 64 bytes at most.
 inline constexpr index_t kMaxLanes = 16;
+
+// Calls body(group): with several groups a task takes one whole, and what is parallel inside runs inline;
+// small groups have too little of that.
+template <typename Body>
+void for_each_group(index_t groups, double nanoseconds, Body&& body) {
+    constexpr index_t kManyGroups = 4;
+    if (groups >= kManyGroups) return parallel_for(groups, nanoseconds, body);
+    for (index_t g = 0; g < groups; ++g) body(g);
+}
 
 // What one value costs to load, transform and store, for parallel_for.
 inline constexpr double kTransformNanoseconds = 0.25;

@@ -50,16 +50,15 @@ class WeightGradient {
           grad_weight_(grad_weight) {}
 
     void run() {
-        if (blocks.count() == 1) {
-            for (index_t g = 0; g < s.G; ++g) by_channels(g);
-            return;
-        }
+        const double work = static_cast<double>(s.G) * nanoseconds(tiling.tiles());
+        if (blocks.count() == 1)
+            return for_each_group(s.G, work, [&](index_t g) { by_channels(g); });
         // Small sums are kept several times, each for a share of the tiles: a thread then works on tiles and
         // sums of its own. Large ones are shared out point by point.
         const index_t size = sum.size(tiling.points());
         const index_t ways = std::min(this->ways(), blocks.count());
-        const AlignedBuffer<T> sums(ways * size);
-        for (index_t g = 0; g < s.G; ++g) {
+        for_each_group(s.G, work, [&](index_t g) {
+            const AlignedBuffer<T> sums(ways * size);
             parallel_for(ways, nanoseconds(tiling.tiles()), [&](index_t way) {
                 add_blocks(g, blocks.count() * way / ways, blocks.count() * (way + 1) / ways,
                            sums.data() + way * size);
@@ -67,7 +66,7 @@ class WeightGradient {
             for (index_t way = 1; way < ways; ++way)
                 kernel.add_to(size, sums.data() + way * size, sums.data());
             transform_sums(g, sums.data());
-        }
+        });
     }
 
   private:
