@@ -162,21 +162,19 @@ void window_sums(const WindowWalk& w, const T* in, const T* weights, const T* re
             const index_t at = r * w.out_row;
             run(w, in + r * w.in_row, weights, moved(residual, at), out + at, e);
         };
-        // One vector wide: more rows. Maps of 7 x 7 and 14 x 14 are common.
-        constexpr int kNarrowR = 7;
-        bool narrow = false;
-        if constexpr (Taps::stride == 1) {
-            narrow = w.cols <= Vec<T>::lanes && w.rows >= kNarrowR;
-            for (index_t r = 0; narrow && r < w.rows; r += kNarrowR)
-                rows(r + kNarrowR <= w.rows ? r : w.rows - kNarrowR,
-                     window_rows<T, M, kNarrowR, 1, Taps>);
-        }
-        if (narrow) {
-        } else if (w.rows < R) {
-            for (index_t r = 0; r < w.rows; ++r) rows(r, window_rows<T, M, 1, 4 / M, AnyTaps>);
+        const auto all = [&](index_t at_once, auto run) {
+            for (index_t r = 0; r < w.rows; r += at_once)
+                rows(r + at_once <= w.rows ? r : w.rows - at_once, run);
+        };
+        // One vector wide: more rows. Maps of 7 x 7 and 14 x 14 are common. Where taps share no rows, the
+        // registers are full already.
+        constexpr int kNarrowR = Taps::stride == 1 ? 7 : R;
+        if (w.rows < R) {
+            all(1, window_rows<T, M, 1, 4 / M, AnyTaps>);
+        } else if (kNarrowR > R && w.cols <= Vec<T>::lanes && w.rows >= kNarrowR) {
+            all(kNarrowR, window_rows < T, M, kNarrowR, kNarrowR == R ? NV : 1, Taps >);
         } else {
-            for (index_t r = 0; r < w.rows; r += R)
-                rows(r + R <= w.rows ? r : w.rows - R, window_rows<T, M, R, NV, Taps>);
+            all(R, window_rows<T, M, R, NV, Taps>);
         }
         in += w.in_group;
         weights += w.weights_group;

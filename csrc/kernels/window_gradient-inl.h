@@ -12,8 +12,7 @@ namespace pyconv::PYCONV_ISA {
 //   sums[m, c, k] += sum over images i, rows r and columns j of
 //       grad_output[i, m, r, j] * in[i * in_image + r * in_row + j + offset[c] + k * tap_row]
 //
-// For kTaps (TapColumn) R rows of grad_output stand in registers and every row of the image is loaded once
-// for all of them.
+// R rows of grad_output stand in registers, and every row of the image is loaded once for all of them.
 template <typename T, int R, int kColumns, typename Taps>
 inline __attribute__((always_inline)) void window_gradient_rows(
     const WindowGradientWalk& w, const T* g, const T* in, const index_t* offset,

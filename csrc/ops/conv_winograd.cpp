@@ -147,7 +147,7 @@ class Convolution {
     // U of one group.
     void transform_weights(index_t g, T* weights) const {
         const index_t tasks = ceil_div(p.C, kWeightChannels);
-        const double values = static_cast<double>(p.C * panels * kernel.NR) * 45;
+        const double values = static_cast<double>(p.C * panels * kernel.NR) * kWeightValues;
         parallel_for(panels * tasks, values * kTransformNanoseconds, [&](index_t task) {
             const index_t panel = task / tasks;
             transform_weights(g, panel, task % tasks * kWeightChannels,

@@ -17,9 +17,6 @@ namespace {
 
 // Bytes of staged rows, which stay in L1 beside those of grad_output.
 constexpr index_t kStageBytes = index_t{16} << 10;
-constexpr index_t kMaxStageBytes = index_t{1} << 20;
-// Pixels of a row that are summed from one copy.
-constexpr index_t kColumns = 2048;
 constexpr index_t kTasks = 16;
 // Vectors that are summed in one lane before they are added to the total.
 constexpr index_t kChunk = 512;
@@ -31,12 +28,10 @@ RowStage stage_of(const ConvShape& s) {
             TapReach(TapAxis{-s.pad_left, s.dilation_w, s.KW}),
             s.stride_h,
             s.stride_w,
-            even_block(s.OW, kColumns, 1),
+            even_block(s.OW, kStageColumns, 1),
             s.OW,
             s.W};
 }
-
-index_t filters_at_once(index_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 template <typename T>
 class WeightGradient {
@@ -50,7 +45,7 @@ class WeightGradient {
           input_(input),
           grad_weight_(grad_weight),
           stage_(stage_of(s)),
-          cols_(even_block(s.OW, kColumns, 1)) {
+          cols_(even_block(s.OW, kStageColumns, 1)) {
         const index_t budget = kStageBytes / index_t{sizeof(T)};
         const index_t fitting = (budget / (C * stage_.row()) - stage_.h.extent) / s.stride_h + 1;
         rows_ = even_block(s.OH, std::max<index_t>(fitting, 1), 1);
@@ -210,12 +205,10 @@ bool suits_first_layer(const ConvShape& s, Direction direction) {
 
 bool applies(const ConvShape& s) {
     if (s.D * s.KD * s.OD != 1 || s.pad_front != 0) return false;
-    // Of all directions, in floating point: pads and dilation may be huge.
+    // Of all directions: the input gradient's rows may be longer by the extent of the taps.
     const RowStage stage = stage_of(s);
-    const double row = static_cast<double>(stage.phase) * static_cast<double>(s.stride_w) +
-                       static_cast<double>(stage.w.extent);
-    const double channels = static_cast<double>(std::max(s.C, s.OC) / s.G);
-    return channels * static_cast<double>(stage.h.extent) * row <=
+    const double longer = static_cast<double>(stage.h.extent) * static_cast<double>(stage.w.extent);
+    return static_cast<double>(std::max(s.C, s.OC) / s.G) * (stage.least_values() + longer) <=
            static_cast<double>(kMaxStageBytes / 8);
 }
 

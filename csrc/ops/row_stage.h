@@ -29,6 +29,13 @@ struct TapReach {
     }
 };
 
+// Pixels of a row of output that are computed from one copy, and the largest copy that is worth it, in bytes
+// of double.
+inline constexpr index_t kStageColumns = 2048, kMaxStageBytes = index_t{1} << 20;
+
+// Filters that the kernels `window` and `window_gradient` take at once, of those that are left.
+inline index_t filters_at_once(index_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
 struct RowStage {
     TapReach h, w;
     index_t stride_h, stride_w;
@@ -49,6 +56,11 @@ struct RowStage {
     }
 
     index_t row() const { return stride_w * phase; }
+    // Values of a copy of one row of pixels, in floating point: pads and dilation may be huge.
+    double least_values() const {
+        return static_cast<double>(h.extent) * static_cast<double>(phase) *
+               static_cast<double>(stride_w);
+    }
     // Rows staged for `count` rows of pixels.
     index_t rows(index_t count) const { return (count - 1) * stride_h + h.extent; }
     // Where the first pixel reads for a tap at (tap_h, tap_w).

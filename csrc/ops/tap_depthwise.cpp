@@ -17,23 +17,17 @@ namespace {
 
 // Bytes of staged rows, which stay in L1 beside the output, and rows of pixels that it takes at least to be
 // worth their rims.
-constexpr index_t kMinRows = 4;
-constexpr index_t kStageBytes = index_t{16} << 10;
-// Pixels of a row of output that are computed from one copy.
-constexpr index_t kColumns = 2048;
+constexpr index_t kStageBytes = index_t{16} << 10, kMinRows = 4;
 // Values of the weights that a task gathers.
 constexpr index_t kWeights = 4096;
 constexpr index_t kTasks = 16;
 // Planes of a task: enough bytes to be worth one.
 constexpr index_t kTaskBytes = index_t{128} << 10;
 
-// The largest stage that is worth it.
-constexpr index_t kMaxStageBytes = index_t{1} << 20;
-
 // Pixels of a row in a block, of each way.
 template <typename T>
 index_t columns_of(const TapGemm<T>& g) {
-    return even_block(g.PW, std::max<index_t>(kColumns / g.ways(), 1), 1);
+    return even_block(g.PW, std::max<index_t>(kStageColumns / g.ways(), 1), 1);
 }
 
 template <typename T>
@@ -50,9 +44,6 @@ RowStage stage_of(const TapGemm<T>& g, index_t cols) {
     }
     return {h, w, g.stride_h, g.stride_w, cols, g.PW, g.W};
 }
-
-// Filters that the kernel takes at once, of those that are left.
-index_t filters_at_once(index_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 template <typename T>
 class Depthwise {
@@ -259,9 +250,7 @@ bool can_depthwise(const TapGemm<T>& g) {
     for (const TapSum<T>& sum : g.sums)
         if (sum.taps.count() > 0 && (sum.taps.d.first != 0 || sum.taps.d.count != 1)) return false;
     const RowStage stage = stage_of(g, columns_of(g));
-    // In floating point: pads and dilation may be huge.
-    return static_cast<double>(g.C) * static_cast<double>(stage.h.extent) *
-               (static_cast<double>(stage.phase) * static_cast<double>(stage.stride_w)) <=
+    return static_cast<double>(g.C) * stage.least_values() <=
            static_cast<double>(kMaxStageBytes / index_t{sizeof(T)});
 }
 

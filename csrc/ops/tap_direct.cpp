@@ -3,18 +3,14 @@
 // tap their sources are neighbours too: the micro-kernel walks (channel, tap row, tap column) over a
 // copy of the rows that a task needs, padded with zeros.
 //
-//   stage[c][row][phase][column]     columns `stride_w` apart lie side by side, one phase after
-//                                    the other, so that a strided convolution reads neighbours too
-//
 // The copy costs one pass over the input instead of one for each tap. What it does not do is merge
 // the end of one row with the beginning of the next: narrow images leave lanes empty.
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
-#include "ops/conv_shape.h"
 #include "ops/gemm_panel.h"
+#include "ops/row_stage.h"
 #include "ops/tap_gemm.h"
 
 namespace pyconv {
@@ -23,71 +19,23 @@ namespace {
 // Bytes of staged rows a task works on: they stay in L2 beside a block of A.
 constexpr index_t kStageBytes = index_t{128} << 10;
 
-// Where things lie in the staged rows of one task.
-struct Stage {
-    index_t first_w;     // source column of stage column 0, phase 0
-    index_t phase;       // values between phases
-    index_t row;         // between rows
-    index_t min_tap_h;   // the topmost tap
-    index_t tap_extent;  // rows from the topmost tap to the one below the lowest
-
-    template <typename T>
-    Stage(const TapGemm<T>& g, index_t NR) {
-        const TapGrid& t = g.sums.front().taps;
-        const index_t reach_w = t.w.step * (t.w.count - 1), reach_h = t.h.step * (t.h.count - 1);
-        first_w = t.w.first + std::min<index_t>(reach_w, 0);
-        min_tap_h = t.h.first + std::min<index_t>(reach_h, 0);
-        tap_extent = std::abs(reach_h) + 1;
-        const index_t width = (g.PW - 1) * g.stride_w + std::abs(reach_w) + 1;
-        // NR more: a tile at the end of a row reads whole vectors.
-        phase = ceil_div(width, g.stride_w) + NR;
-        row = g.stride_w * phase;
-    }
-
-    // Rows staged for `count` rows of pixels.
-    template <typename T>
-    index_t rows(const TapGemm<T>& g, index_t count) const {
-        return (count - 1) * g.stride_h + tap_extent;
-    }
-};
+template <typename T>
+RowStage stage_of(const TapGemm<T>& g) {
+    const TapGrid& t = g.sums.front().taps;
+    return {TapReach(t.h), TapReach(t.w), g.stride_h, g.stride_w, g.PW, g.PW, g.W};
+}
 
 // Where step k = (c, tap) reads, for the first pixel of a row of pixels. Each tap along d has rows of
 // its own.
 template <typename T>
-void find_offsets(const TapGemm<T>& g, const Stage& stage, index_t channels, index_t slab,
+void find_offsets(const TapGemm<T>& g, const RowStage& stage, index_t channels, index_t slab,
                   index_t* offset) {
     const TapGrid& t = g.sums.front().taps;
-    for (index_t c = 0; c < channels * t.d.count; ++c) {
-        for (index_t i = 0; i < t.h.count; ++i) {
-            const index_t row = t.h.first + i * t.h.step - stage.min_tap_h;
-            for (index_t j = 0; j < t.w.count; ++j) {
-                const index_t w = t.w.first + j * t.w.step - stage.first_w;
+    for (index_t c = 0; c < channels * t.d.count; ++c)
+        for (index_t i = 0; i < t.h.count; ++i)
+            for (index_t j = 0; j < t.w.count; ++j)
                 *offset++ =
-                    c * slab + row * stage.row + w % g.stride_w * stage.phase + w / g.stride_w;
-            }
-        }
-    }
-}
-
-// Copies row h of a plane, or zeros where it is none, with its columns sorted by phase.
-template <typename T>
-void fill_row(const TapGemm<T>& g, const Stage& stage, const T* plane, index_t h, T* to) {
-    if (plane == nullptr || h < 0 || h >= g.H) {
-        std::fill_n(to, stage.row, T(0));
-        return;
-    }
-    const T* from = plane + h * g.W;
-    for (index_t p = 0; p < g.stride_w; ++p, to += stage.phase) {
-        const index_t w = stage.first_w + p;
-        const Range in = taps_inside(stage.phase, g.stride_w, w, g.W);
-        std::fill_n(to, in.begin, T(0));
-        if (g.stride_w == 1) {
-            std::copy_n(from + w + in.begin, in.end - in.begin, to + in.begin);
-        } else {
-            for (index_t i = in.begin; i < in.end; ++i) to[i] = from[w + i * g.stride_w];
-        }
-        std::fill_n(to + in.end, stage.phase - in.end, T(0));
-    }
+                    c * slab + stage.offset(t.h.first + i * t.h.step, t.w.first + j * t.w.step);
 }
 
 // Some rows of pixels of one plane of output.
@@ -97,18 +45,22 @@ struct Band {
 
 // Copies what the pixels of a band need of channels c .. c + channels.
 template <typename T>
-void fill(const TapGemm<T>& g, const Stage& stage, const Band& band, index_t c, index_t channels,
-          T* to) {
+void fill(const Kernels<T>& kernel, const TapGemm<T>& g, const RowStage& stage, const Band& band,
+          index_t c, index_t channels, index_t slab, T* to) {
     const TapAxis& depth = g.sums.front().taps.d;
-    const index_t rows = stage.rows(g, band.count);
     const T* volume =
         g.source + band.n * g.source_image + band.group * g.source_group + c * g.plane();
-    for (index_t channel = 0; channel < channels; ++channel, volume += g.plane()) {
-        for (index_t i = 0; i < depth.count; ++i) {
+    // The next band reads the rows that follow.
+    const index_t ahead = band.count * g.stride_h * g.W;
+    // In the order in which the copies lie: each may overwrite the beginning of the next.
+    const index_t together = depth.count == 1 ? channels : 1;
+    for (index_t channel = 0; channel < channels; channel += together, volume += g.plane()) {
+        for (index_t i = 0; i < depth.count; ++i, to += slab) {
             const index_t d = band.pd * g.stride_d + depth.first + i * depth.step;
-            const T* plane = d >= 0 && d < g.D ? volume + d * g.H * g.W : nullptr;
-            for (index_t r = 0; r < rows; ++r, to += stage.row)
-                fill_row(g, stage, plane, band.ph * g.stride_h + stage.min_tap_h + r, to);
+            // A plane that is not there has no rows.
+            const bool inside = d >= 0 && d < g.D;
+            stage.fill(kernel, together, g.plane(), inside ? g.H : 0, g.W, band.ph, 0, band.count,
+                       slab, ahead, volume + (inside ? d * g.H * g.W : 0), to);
         }
     }
 }
@@ -118,16 +70,19 @@ template <typename T>
 void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeights<T>& weights,
               index_t block, const Band& band, index_t m, index_t rows) {
     const index_t MR = kernel.MR, NR = kernel.NR, taps = g.taps();
-    const Stage stage(g, NR);
-    const index_t slab = stage.rows(g, band.count) * stage.row;
-    const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;
-    const AlignedBuffer<T> staged(slabs * slab);
+    const RowStage stage = stage_of(g);
+    const index_t slab = stage.rows(band.count) * stage.row();
+    const index_t size = std::min(block, g.C) * g.sums.front().taps.d.count * slab;
+    // A tile at the end of the last row reads whole vectors, as one at the end of another reads on in the next.
+    const index_t slack = 2 * NR;
+    const AlignedBuffer<T> staged(size + slack);
+    std::fill_n(staged.data() + size, slack, T(0));
     const AlignedBuffer<index_t> offset(std::min(block, g.C) * taps);
     find_offsets(g, stage, std::min(block, g.C), slab, offset.data());
 
     for (index_t c = 0; c < g.C; c += block) {
         const index_t channels = std::min(block, g.C - c);
-        fill(g, stage, band, c, channels, staged.data());
+        fill(kernel, g, stage, band, c, channels, slab, staged.data());
         const KLoop k{
             .steps = channels * taps, .a_k = MR, .b_offset = offset.data(), .a_padded = true};
         const T* a = weights.block(band.group, m, c, channels);
@@ -139,7 +94,7 @@ void run_task(const Kernels<T>& kernel, const TapGemm<T>& g, const PackedTapWeig
         T* out = g.output + band.n * g.output_image + band.group * g.output_group + m * g.output_m +
                  band.pd * g.output_d + band.ph * g.output_h;
         for (index_t row = 0; row < band.count; ++row) {
-            const T* b = staged.data() + row * g.stride_h * stage.row;
+            const T* b = staged.data() + row * g.stride_h * stage.row();
             for (index_t pw = 0; pw < g.PW; pw += NR) {
                 T* to = out + row * g.output_h + pw;
                 const ColumnRun<T> run{.first = 0,
@@ -166,10 +121,10 @@ void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
         return made;
     });
     const PackedTapWeights<T>& weights = packed->front();
-    const Stage stage(g, kernel.NR);
+    const RowStage stage = stage_of(g);
     const index_t slabs = std::min(block, g.C) * g.sums.front().taps.d.count;
-    const index_t row_bytes = slabs * stage.row * g.stride_h * index_t{sizeof(T)};
-    const index_t fitting = kStageBytes / row_bytes - ceil_div(stage.tap_extent, g.stride_h);
+    const index_t row_bytes = slabs * stage.row() * g.stride_h * index_t{sizeof(T)};
+    const index_t fitting = kStageBytes / row_bytes - ceil_div(stage.h.extent, g.stride_h);
     const index_t band = even_block(g.PH, std::max<index_t>(fitting, 1), 1);
     const index_t bands = ceil_div(g.PH, band);
     const index_t other_tasks = g.G * g.N * g.PD * bands;

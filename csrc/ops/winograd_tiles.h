@@ -113,6 +113,8 @@ void for_each_group(index_t groups, double nanoseconds, Body&& body) {
     for (index_t g = 0; g < groups; ++g) body(g);
 }
 
+// Values of a filter, and of its transform by F(4x4, 3x3).
+inline constexpr double kWeightValues = 9 + 36;
 // What one value costs to load, transform and store, for parallel_for.
 inline constexpr double kTransformNanoseconds = 0.25;
 

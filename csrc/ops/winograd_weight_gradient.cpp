@@ -194,7 +194,7 @@ class WeightGradient {
 
     void transform_sums(index_t g, const T* sums) const {
         const index_t tasks = ceil_div(C, kInverseChannels), vectors = ceil_div(OC, L);
-        const double values = static_cast<double>(C * OC) * 45;
+        const double values = static_cast<double>(C * OC) * kWeightValues;
         parallel_for(tasks * vectors, values * kTransformNanoseconds, [&](index_t task) {
             const index_t c = task % tasks * kInverseChannels;
             transform_sums(g, sum, sums + c * sum.tile_step, c, task / tasks * L,
