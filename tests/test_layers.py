@@ -63,7 +63,7 @@ LAYERS: dict[str, tuple[MakeLayer, tuple[int, ...]]] = {
     "softmax_channels": (lambda _: L.Softmax(axis=1), IMAGE),
     "log_softmax": (lambda _: L.LogSoftmax(), (3, 7)),
     "batch_norm2d": (lambda _: L.BatchNorm2d(4, dtype=F64), IMAGE),
-    "batch_norm2d_relu": (lambda _: L.BatchNorm2d(4, activation="relu", dtype=F64), IMAGE),
+    "batch_norm2d_relu": (lambda _: L.Sequential(L.BatchNorm2d(4, dtype=F64), L.ReLU()), IMAGE),
     "layer_norm": (lambda _: L.LayerNorm(IMAGE[2:], dtype=F64), IMAGE),
     "layer_norm_no_bias": (lambda _: L.LayerNorm(7, bias=False, dtype=F64), (3, 7)),
     "layer_norm_plain": (lambda _: L.LayerNorm(7, elementwise_affine=False), (3, 7)),
@@ -474,8 +474,8 @@ def test_normalization_layers_of_torch_load_and_agree(rng: np.random.Generator) 
         L.GroupNorm(2, 6, dtype=F64),
         L.InstanceNorm2d(6, 1e-3, 0.1, True, dtype=F64),
         L.LayerNorm((5, 4), 1e-3, dtype=F64),
-        L.BatchNorm2d(6, activation="relu", dtype=F64),
-        L.Sequential(),
+        L.BatchNorm2d(6, dtype=F64),
+        L.ReLU(),
         L.LayerNorm(4, bias=False, dtype=F64),
     )
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -493,7 +493,6 @@ def test_normalization_layers_of_torch_load_and_agree(rng: np.random.Generator) 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: L.BatchNorm2d(4, activation="gelu"), "BatchNorm2d: activation is unknown"),
         (
             lambda: L.GroupNorm(3, 4),
             "GroupNorm: num_groups does not divide num_channels, got 3 and 4",
@@ -504,23 +503,6 @@ def test_normalization_layers_of_torch_load_and_agree(rng: np.random.Generator) 
 def test_normalization_layers_check_arguments(make: Callable[[], Layer], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_with_relu_is_batch_norm_before_relu(
-    training: bool, rng: np.random.Generator
-) -> None:
-    x, g = rng.standard_normal((2, 4, 3, 7, 7)).astype(np.float32)
-    fused, plain = L.BatchNorm2d(3, activation="relu"), L.Sequential(L.BatchNorm2d(3), L.ReLU())
-    for layer in (fused, plain):
-        for parameter in layer.parameters():
-            parameter.value[...] = np.linspace(-1, 1, 3)
-        if not training:
-            layer.eval(differentiable=True)
-    assert_same_bits(fused(x), plain(x))
-    assert_same_bits(fused.backward(g), plain.backward(g))
-    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
-        assert_same_bits(one.grad, other.grad)
 
 
 def test_state_dict_of_torch_loads_and_agrees(rng: np.random.Generator) -> None:

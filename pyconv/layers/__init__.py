@@ -27,7 +27,8 @@ from pyconv.layers.activation import (
 )
 from pyconv.layers.base import Layer, Parameter
 from pyconv.layers.containers import Concat, Residual, Sequential
-from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
+from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d
+from pyconv.layers.linear import Linear
 from pyconv.layers.normalization import (
     GroupNorm,
     InstanceNorm2d,

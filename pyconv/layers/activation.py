@@ -6,6 +6,9 @@ from __future__ import annotations
 from pyconv import functional as F
 from pyconv.layers.base import Array, Layer, options_repr
 
+# What ReLU saves if the layer before it, batch norm, also does its part of the backward pass.
+PASSED_ON = object()
+
 
 class ReLU(Layer):
     """max(x, 0)."""
@@ -18,7 +21,8 @@ class ReLU(Layer):
 
     def backward(self, grad_output: Array) -> Array:
         """Return the gradient where the output was positive, else 0."""
-        return F.relu_backward(grad_output, self._take_saved())
+        output = self._take_saved()
+        return grad_output if output is PASSED_ON else F.relu_backward(grad_output, output)
 
 
 class LeakyReLU(Layer):

@@ -9,7 +9,7 @@ called ``rng``, where a checkpoint finds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -65,6 +65,13 @@ class Layer:
     _saving: bool = True
     _saved: Any = None
 
+    def __init_subclass__(cls) -> None:
+        """Take from a subclass with a `forward` of its own the ways around it."""
+        super().__init_subclass__()
+        for name in ("_forward_with", "_chain"):
+            if "forward" in vars(cls) and name not in vars(cls):
+                setattr(cls, name, getattr(Layer, name))
+
     def __call__(self, input: Array) -> Array:
         """Return ``self.forward(input)``."""
         return self.forward(input)
@@ -82,6 +89,24 @@ class Layer:
             There was no forward since the last backward, or it ran in eval mode.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Do what `backward` does, but for the gradient with respect to the input.
+
+        That of a network's first layer is a large part of its cost, and training has no use for it.
+        """
+        self.backward(grad_output)
+
+    def _forward_with(self, input: Array, following: Sequence[Layer]) -> tuple[Array, int]:
+        """Return the output of this layer and of as many of the next as it did in passing.
+
+        See `pyconv.layers.fusion`.
+        """
+        return self.forward(input), 0
+
+    def _chain(self) -> Sequence[Layer] | None:
+        """Return the layers that `forward` is one after the other, if that is all it is."""
+        return None
 
     # What a layer is made of.
 

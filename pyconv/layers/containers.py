@@ -14,6 +14,7 @@ import numpy as np
 
 from pyconv import functional as F
 from pyconv.layers.base import Array, Layer
+from pyconv.layers.fusion import Following, Shortcut, activation_of, run_chain
 
 
 class Sequential(Layer):
@@ -33,15 +34,23 @@ class Sequential(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the output of the last layer."""
-        for layer in self.layers:
-            input = layer(input)
-        return input
+        return run_chain(self.layers, input)
+
+    def _chain(self) -> Following | None:
+        return self.layers
 
     def backward(self, grad_output: Array) -> Array:
         """Return the gradient with respect to the input of the first layer."""
         for layer in reversed(self.layers):
             grad_output = layer.backward(grad_output)
         return grad_output
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Do what `backward` does, but for the gradient with respect to the input."""
+        for layer in reversed(self.layers[1:]):
+            grad_output = layer.backward(grad_output)
+        if self.layers:
+            self.layers[0].backward_parameters(grad_output)
 
     def children(self) -> dict[str, Layer]:
         """Return the layers under the names "0", "1", ..."""
@@ -84,14 +93,12 @@ class Residual(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the sum of the two paths."""
-        output = self.body(input)
-        shortcut = input if self.shortcut is None else self.shortcut(input)
-        if output.shape != shortcut.shape:
-            raise ValueError(
-                f"Residual: body and shortcut differ in shape, got {output.shape} and "
-                f"{shortcut.shape}; expected the same"
-            )
-        return F.add(output, shortcut)
+        return Residual._forward_with(self, input, ())[0]
+
+    def _forward_with(self, input: Array, following: Following) -> tuple[Array, int]:
+        shortcut = Shortcut(input if self.shortcut is None else self.shortcut(input))
+        after = following[:1] if following and activation_of(following[0]) is not None else ()
+        return run_chain((self.body, shortcut, *after), input), len(after)
 
     def backward(self, grad_output: Array) -> Array:
         """Return the sum of the gradients of the two paths."""

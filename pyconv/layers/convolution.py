@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Layers that multiply by a learned weight: convolution, its transpose, and the dense layer.
-
-Weight and bias start uniform in ``+-1 / sqrt(fan_in)``, as in torch; `pyconv.init` has the others::
-
-    layer.weight.value[...] = init.he_normal(layer.weight.value.shape, rng=rng)
-"""
+"""Convolution over one, two or three axes, and transposed convolution."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from pyconv import functional as F
-from pyconv import init
-from pyconv.layers.base import Array, Layer, Parameter, options_repr
+from pyconv.layers.base import Array, Layer, options_repr
+from pyconv.layers.fusion import Following, Shortcut, activation_of, is_plain
+from pyconv.layers.linear import Weighted, check_positive
+from pyconv.layers.regularization import BatchNorm2d
 
 Pair: TypeAlias = int | tuple[int, int]
 # For any number of spatial axes.
@@ -26,39 +22,16 @@ Sides: TypeAlias = int | tuple[int, ...] | tuple[tuple[int, int], ...] | str
 Padding: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str
 
 
-class _Weighted(Layer):
-    """A layer with a weight and perhaps a bias."""
+class _Inference(NamedTuple):
+    """The weights that inference uses, and what they were made from."""
 
-    weight: Parameter
-    bias: Parameter | None
-
-    def _initialize(
-        self,
-        weight_shape: tuple[int, ...],
-        bias_size: int | None,
-        rng: np.random.Generator | None,
-        dtype: DTypeLike,
-    ) -> None:
-        if rng is None:
-            rng = np.random.default_rng()
-        fan_in, _ = init.fans(weight_shape)
-        self.weight = Parameter(init.fan_in_uniform(weight_shape, rng=rng, dtype=dtype))
-        self.bias = None
-        if bias_size is not None:
-            bias = init.fan_in_uniform((bias_size,), fan_in=fan_in, rng=rng, dtype=dtype)
-            self.bias = Parameter(bias)
-
-    def own_parameters(self) -> dict[str, Parameter]:
-        own = {"weight": self.weight}
-        if self.bias is not None:
-            own["bias"] = self.bias
-        return own
-
-    def _bias_value(self) -> Array | None:
-        return None if self.bias is None else self.bias.value
+    source: Array
+    versions: tuple[Any, ...]
+    weight: Array
+    bias: Array | None
 
 
-class _Conv(_Weighted):
+class _Conv(Weighted):
     """A convolution over `_axes` spatial axes, by four functions of `pyconv.functional`."""
 
     _axes: ClassVar[int]
@@ -88,44 +61,88 @@ class _Conv(_Weighted):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._initialize(shape, out_channels if bias else None, rng, dtype)
         self._weight_cache = F.WeightCache()
-        self._cached: tuple[Array, int] | None = None  # the weight that it belongs to
+        self._inference: _Inference | None = None
 
     def forward(self, input: Array) -> Array:
         """Return the convolution, shape (N, out_channels, ...)."""
+        return _Conv._forward_with(self, input, ())[0]
+
+    def _forward_with(self, input: Array, following: Following) -> tuple[Array, int]:
+        taken, norm, residual, activation = 0, None, None, None
+        if following and self._folds(next_one := following[0]):
+            norm = next_one
+            taken += 1
+        if len(following) > taken and is_plain(next_one := following[taken], Shortcut):
+            residual = next_one.addend
+            taken += 1
+        if len(following) > taken and (activation := activation_of(following[taken])):
+            taken += 1
+        weight, bias, cache = self._weights(norm)
         output: Array = self._conv(
             input,
-            self.weight.value,
-            self._bias_value(),
-            weight_cache=self._inference_cache(),
+            weight,
+            bias,
+            activation=activation,
+            residual=residual,
+            weight_cache=cache,
             **self._options(),
         )
         self._save(input)
-        return output
+        if activation is not None:
+            following[taken - 1]._save(output)
+        return output, taken
 
     def backward(self, grad_output: Array) -> Array:
         """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
         input: Array = self._take_saved()
-        weight, options = self.weight.value, self._options()
-        self.weight.grad += self._backward_weight(grad_output, input, weight.shape, **options)
-        if self.bias is not None:
-            self.bias.grad += self._backward_bias(grad_output)
-        grad_input: Array = self._backward_input(grad_output, weight, input.shape, **options)
+        shape = input.shape
+        self._add_gradients(grad_output, input)
+        del input  # so that grad_input can have its memory
+        grad_input: Array = self._backward_input(
+            grad_output, self.weight.value, shape, **self._options()
+        )
         return grad_input
 
-    def _inference_cache(self) -> F.WeightCache | None:
-        """Return what earlier calls derived from this very weight; in training, where it changes
-        with every step, nothing is kept.
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Add into ``weight.grad`` and ``bias.grad``."""
+        self._add_gradients(grad_output, self._take_saved())
+
+    def _add_gradients(self, grad_output: Array, input: Array) -> None:
+        shape = self.weight.value.shape
+        self.weight.grad += self._backward_weight(grad_output, input, shape, **self._options())
+        if self.bias is not None:
+            self.bias.grad += self._backward_bias(grad_output)
+
+    def _folds(self, norm: Layer) -> TypeGuard[BatchNorm2d]:
+        """Return whether a layer is a batch norm that can become part of the weights."""
+        return (
+            self._axes == 2
+            and is_plain(norm, BatchNorm2d)
+            and not self._saving
+            and not norm.training
+            and norm.num_features == self.out_channels
+            and norm.weight.value.dtype == self.weight.value.dtype
+        )
+
+    def _weights(
+        self, norm: BatchNorm2d | None
+    ) -> tuple[Array, Array | None, F.WeightCache | None]:
+        """Return weight and bias, those of `norm` folded in, and what earlier calls derived from
+        them. In training, where they change with every step, nothing is kept.
         """  # noqa: D205
-        current = None if self.training else (self.weight.value, self.weight.version)
-        if (
-            current is None
-            or self._cached is None
-            or self._cached[0] is not current[0]
-            or self._cached[1] != current[1]
-        ):
+        if self.training:
+            self._inference = None
             self._weight_cache.clear()
-            self._cached = current
-        return None if current is None else self._weight_cache
+            return self.weight.value, self._bias_value(), None
+        weight, bias = self.weight.value, self._bias_value()
+        versions = (self.weight.version, self.bias and self.bias.version, norm and norm.version())
+        kept = self._inference
+        if kept is None or kept.source is not weight or kept.versions != versions:
+            if norm is not None:
+                weight, bias = norm.fold(weight, bias)
+            self._weight_cache.clear()
+            kept = self._inference = _Inference(self.weight.value, versions, weight, bias)
+        return kept.weight, bias if norm is None else kept.bias, self._weight_cache
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -237,7 +254,7 @@ class Conv3d(_Conv):
     _backward_bias = staticmethod(F.conv3d_backward_bias)
 
 
-class ConvTranspose2d(_Weighted):
+class ConvTranspose2d(Weighted):
     """Transposed 2-D convolution: what `Conv2d` does to gradients, as a forward layer.
 
     Parameters are those of `Conv2d`, in torch's order, and
@@ -317,59 +334,8 @@ class ConvTranspose2d(_Weighted):
         )
 
 
-class Linear(_Weighted):
-    """Dense layer: ``output = input @ weight.T + bias``.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (out_features, in_features)
-    bias : Parameter, shape (out_features,), or None
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        rng: np.random.Generator | None = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        _check_positive("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        shape = (out_features, in_features)
-        self._initialize(shape, out_features if bias else None, rng, dtype)
-
-    def forward(self, input: Array) -> Array:
-        """Return the product, shape (N, out_features)."""
-        output = F.linear(input, self.weight.value, self._bias_value())
-        self._save(input)
-        return output
-
-    def backward(self, grad_output: Array) -> Array:
-        """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
-        input: Array = self._take_saved()
-        self.weight.grad += F.linear_backward_weight(grad_output, input)
-        if self.bias is not None:
-            self.bias.grad += F.linear_backward_bias(grad_output)
-        return F.linear_backward_input(grad_output, self.weight.value)
-
-    def _options_repr(self) -> str:
-        return options_repr(self.in_features, self.out_features, bias=(self.bias is not None, True))
-
-
-# A layer has to know its sizes before there is an array, so these facts are checked here; all that
-# concerns an array is checked by the functions.
-
-
-def _check_positive(layer: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if operator.index(size) < 1:
-            raise ValueError(f"{layer}: {name} is not positive, got {size}; expected at least 1")
-
-
 def _check_channels(layer: str, in_channels: int, out_channels: int, groups: int) -> None:
-    _check_positive(layer, in_channels=in_channels, out_channels=out_channels, groups=groups)
+    check_positive(layer, in_channels=in_channels, out_channels=out_channels, groups=groups)
     if in_channels % groups or out_channels % groups:
         raise ValueError(
             f"{layer}: groups does not divide the channels, got {groups}; "
@@ -385,5 +351,5 @@ def _kernel_sizes(layer: str, kernel_size: Sizes, axes: int) -> tuple[int, ...]:
             f"{layer}: kernel_size has {len(sizes)} entries, got {kernel_size}; "
             f"expected an int or {expected}"
         )
-    _check_positive(layer, kernel_size=min(sizes))
+    check_positive(layer, kernel_size=min(sizes))
     return sizes

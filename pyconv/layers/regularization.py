@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import DTypeLike
 
 from pyconv import functional as F
+from pyconv.layers.activation import PASSED_ON, ReLU
 from pyconv.layers.base import Array, Layer, Parameter, options_repr
+from pyconv.layers.fusion import Following, is_plain
 
 
 class BatchNorm2d(Layer):
@@ -26,8 +26,6 @@ class BatchNorm2d(Layer):
         Added to the variance.
     momentum : float
         Weight of the new batch: ``running = (1 - momentum) * running + momentum * batch``.
-    activation : None or "relu"
-        Applied to the result in the same pass over memory, forward and backward.
 
     Notes
     -----
@@ -45,15 +43,9 @@ class BatchNorm2d(Layer):
         eps: float = 1e-5,
         momentum: float = 0.1,
         *,
-        activation: str | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if activation not in {None, "relu"}:
-            raise ValueError(
-                f"BatchNorm2d: activation is unknown, got {activation!r}; expected None or 'relu'"
-            )
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.activation = activation
         self.weight = Parameter(np.ones(num_features, dtype))
         self.bias = Parameter(np.zeros(num_features, dtype))
         self.running_mean: Array = np.zeros(num_features, dtype)
@@ -74,19 +66,32 @@ class BatchNorm2d(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the normalised input, same shape."""
-        weight, bias, options = self.weight.value, self.bias.value, self._options()
+        return self._forward(input, None)
+
+    def _forward_with(self, input: Array, following: Following) -> tuple[Array, int]:
+        if not following or not is_plain(following[0], ReLU):
+            return self.forward(input), 0
+        following[0]._save(PASSED_ON)
+        return self._forward(input, "relu"), 1
+
+    def _forward(self, input: Array, activation: str | None) -> Array:
+        weight, bias = self.weight.value, self.bias.value
         if self.training:
-            output, mean, var = F.batch_norm_training(input, weight, bias, **options)
+            output, mean, var = F.batch_norm_training(
+                input, weight, bias, eps=self.eps, activation=activation
+            )
             self._follow(mean, var, input.size // input.shape[1])
         else:
             mean, var = self.running_mean, self.running_var
-            output = F.batch_norm(input, mean, var, weight, bias, **options)
-        self._save((input, mean, var, self.training))
+            output = F.batch_norm(
+                input, mean, var, weight, bias, eps=self.eps, activation=activation
+            )
+        self._save((input, mean, var, self.training, activation))
         return output
 
     def backward(self, grad_output: Array) -> Array:
         """Return grad_input; add into ``weight.grad`` and ``bias.grad``."""
-        input, mean, var, training = self._take_saved()
+        input, mean, var, training, activation = self._take_saved()
         grad_input, grad_weight, grad_bias = F.batch_norm_backward(
             grad_output,
             input,
@@ -95,14 +100,35 @@ class BatchNorm2d(Layer):
             self.weight.value,
             self.bias.value,
             training=training,
-            **self._options(),
+            eps=self.eps,
+            activation=activation,
         )
         self.weight.grad += grad_weight
         self.bias.grad += grad_bias
         return grad_input
 
-    def _options(self) -> dict[str, Any]:
-        return {"eps": self.eps, "activation": self.activation}
+    def version(self) -> tuple[int | bytes, ...]:
+        """Return something that is another whenever eval mode would give another result."""
+        return (
+            self.weight.version,
+            self.bias.version,
+            self.running_mean.tobytes(),
+            self.running_var.tobytes(),
+        )
+
+    def fold(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
+        """Return weight and bias of a convolution that does what it and this layer do in eval mode.
+
+        Notes
+        -----
+        ``scale = self.weight / sqrt(running_var + eps)``; ``weight * scale`` for each output channel and
+        ``(bias - running_mean) * scale + self.bias``, computed in float64.
+        """
+        dtype = weight.dtype
+        scale = self.weight.value / np.sqrt(self.running_var.astype(np.float64) + self.eps)
+        shift = -self.running_mean if bias is None else bias - self.running_mean
+        folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+        return folded.astype(dtype), (shift * scale + self.bias.value).astype(dtype)
 
     def _follow(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values a channel."""
@@ -122,7 +148,6 @@ class BatchNorm2d(Layer):
             self.num_features,
             eps=(self.eps, 1e-5),
             momentum=(self.momentum, 0.1),
-            activation=(self.activation, None),
         )
 
 
