@@ -44,6 +44,7 @@ from pyconv.layers.pooling import (
     LPPool2d,
     MaxPool2d,
 )
+from pyconv.layers.recompute import Checkpoint
 from pyconv.layers.regularization import BatchNorm2d, Dropout
 from pyconv.layers.shape import Flatten
 
@@ -55,6 +56,7 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "Checkpoint",
     "Concat",
     "Conv1d",
     "Conv2d",

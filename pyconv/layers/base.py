@@ -119,7 +119,7 @@ class Layer:
         return {}
 
     def children(self) -> dict[str, Layer]:
-        """Return the layers this one contains, by name."""
+        """Return the layers this one contains, by name; an empty name adds nothing to the key."""
         return {}
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -237,7 +237,7 @@ class Layer:
 
 
 def _dotted(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+    return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
 def _listed(names: set[str]) -> str:
