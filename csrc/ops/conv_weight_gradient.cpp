@@ -36,6 +36,8 @@ constexpr index_t kChunkPixels = 64 * kSegmentPixels;
 // Rows of a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for
 // all of them before the next is fetched.
 constexpr index_t kBlockRows = 48;
+// Panels of B that a task takes together: a segment of A is used for all of them before the next is fetched.
+constexpr index_t kPanels = 4;
 // The result is cut into at least this many tasks, where it can be.
 constexpr index_t kTasks = 16;
 
@@ -67,7 +69,7 @@ class WeightGradient {
           input_(input + group * C * s.input_plane()),
           grad_weight_(grad_weight + group * OC * R),
           panels_(ceil_div(OC, kernel.NR)),
-          block_rows_(even_block(R, kBlockRows, 1)),
+          block_rows_(even_block(R, kBlockRows, kernel.MR)),
           row_blocks_(ceil_div(R, block_rows_)) {
         const index_t reach_h = s.pad_top + s.H, reach_w = s.pad_left + s.W;
         compact_h_ = s.KH == 1 && s.stride_h > 1 ? s.stride_h : 1;
@@ -117,7 +119,7 @@ class WeightGradient {
     // The first chunk is the largest.
     void cut_into_chunks() {
         const auto fits = [&](const Chunk& k) {
-            const index_t values = panels_ * kernel.NR * pixels(k) + (padded_ ? staged_size(k) : 0);
+            const index_t values = panels_ * kernel.NR * pixels(k) + staged_size(k);
             return pixels(k) <= kChunkPixels && values * index_t{sizeof(T)} <= kChunkBytes;
         };
         Chunk k{0, 1, 0, s.OD, 0, s.OH};
@@ -219,19 +221,24 @@ class WeightGradient {
                   const index_t* pixel_offset, T* sums) const {
         const bool first = &k == &chunks_.front(), last = &k == &chunks_.back();
         const index_t steps = pixels(k), block_size = block_rows_ * kernel.NR;
-        const index_t slabs = std::min(row_blocks_, ceil_div(kTasks, panels_));
+        const index_t groups = ceil_div(panels_, kPanels);
+        const index_t slabs = std::min(row_blocks_, ceil_div(kTasks, groups));
         const index_t slab_blocks = ceil_div(row_blocks_, slabs);
         const double multiply_adds = static_cast<double>(steps) * static_cast<double>(OC * R);
-        parallel_for(panels_ * slabs, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
-            const index_t panel = task / slabs, begin = task % slabs * slab_blocks;
-            const AlignedBuffer<T> scratch(sums == nullptr ? block_size : 0);
+        parallel_for(groups * slabs, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
+            const index_t panel = task / slabs * kPanels, begin = task % slabs * slab_blocks;
+            const index_t panels = std::min(kPanels, panels_ - panel);
+            const AlignedBuffer<T> scratch(sums == nullptr ? panels * block_size : 0);
             for (index_t i = begin; i < std::min(begin + slab_blocks, row_blocks_); ++i) {
+                // The blocks of neighbouring panels lie `step` apart.
                 T* block = sums == nullptr ? scratch.data()
                                            : sums + (panel * row_blocks_ + i) * block_size;
+                const index_t step = sums == nullptr ? block_size : row_blocks_ * block_size;
                 const index_t r = i * block_rows_, rows = std::min(block_rows_, R - r);
-                add_chunk(steps, a, b + panel * steps * kernel.NR, row_offset + r, pixel_offset,
-                          rows, std::min(kernel.NR, OC - panel * kernel.NR), !first, block);
-                if (last) write(r, rows, panel, block);
+                add_chunk(steps, a, b, row_offset + r, pixel_offset, rows, panel, panels, !first,
+                          block, step);
+                for (index_t j = 0; last && j < panels; ++j)
+                    write(r, rows, panel + j, block + j * step);
             }
         });
     }
@@ -245,24 +252,30 @@ class WeightGradient {
         }
     }
 
-    // One block of the result: all segments of a chunk, `rows` rows in tiles of nearly equal height.
+    // A block of the result for each of some panels: all segments of a chunk, `rows` rows in tiles of nearly
+    // equal height.
     void add_chunk(index_t steps, const T* a, const T* b, const index_t* row_offset,
-                   const index_t* pixel_offset, index_t rows, index_t columns, bool accumulate,
-                   T* block) const {
+                   const index_t* pixel_offset, index_t rows, index_t panel, index_t panels,
+                   bool accumulate, T* blocks, index_t block_step) const {
         const index_t NR = kernel.NR;
         const index_t segment = even_block(steps, kSegmentPixels, 1);
         const index_t tiles = ceil_div(rows, kernel.MR);
         for (index_t p = 0; p < steps; p += segment) {
             KLoop k{.steps = std::min(segment, steps - p), .b_k = NR, .b_padded = true};
             k.a_offset = pixel_offset + p;
-            for (index_t i = 0; i < tiles; ++i) {
-                const index_t r = rows * i / tiles, mr = rows * (i + 1) / tiles - r;
-                k.a_row = row_offset + r;
-                const Epilogue<T> e{.accumulate = accumulate || p > 0};
-                if (mr == kernel.MR && columns == NR) {
-                    kernel.gemm(k, a, b + p * NR, block + r * NR, NR, e);
-                } else {
-                    kernel.gemm_edge(mr, columns, k, a, b + p * NR, block + r * NR, NR, e);
+            const Epilogue<T> e{.accumulate = accumulate || p > 0};
+            for (index_t j = 0; j < panels; ++j) {
+                const T* from = b + ((panel + j) * steps + p) * NR;
+                T* block = blocks + j * block_step;
+                const index_t columns = std::min(NR, OC - (panel + j) * NR);
+                for (index_t i = 0; i < tiles; ++i) {
+                    const index_t r = rows * i / tiles, mr = rows * (i + 1) / tiles - r;
+                    k.a_row = row_offset + r;
+                    if (mr == kernel.MR && columns == NR) {
+                        kernel.gemm(k, a, from, block + r * NR, NR, e);
+                    } else {
+                        kernel.gemm_edge(mr, columns, k, a, from, block + r * NR, NR, e);
+                    }
                 }
             }
         }
