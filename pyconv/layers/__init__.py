@@ -44,7 +44,7 @@ from pyconv.layers.pooling import (
     MaxPool2d,
 )
 from pyconv.layers.regularization import BatchNorm2d, Dropout
-from pyconv.layers.shape import Flatten
+from pyconv.layers.shape import Flatten, Identity
 
 __all__ = [
     "ELU",
@@ -66,6 +66,7 @@ __all__ = [
     "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
+    "Identity",
     "InstanceNorm2d",
     "LPPool2d",
     "Layer",

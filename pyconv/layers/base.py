@@ -94,7 +94,10 @@ class Layer:
         return {}
 
     def children(self) -> dict[str, Layer]:
-        """Return the layers this one contains, by name."""
+        """Return the layers this one contains, by name.
+
+        Under the empty name, the names below a child are continued from those of this layer.
+        """
         return {}
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -212,7 +215,8 @@ class Layer:
 
 
 def _dotted(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+    """Join two names; an empty one leaves no dot."""
+    return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
 def _listed(names: set[str]) -> str:
