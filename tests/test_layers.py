@@ -387,7 +387,7 @@ def test_names_change_keys_only(make: Any, rng: np.random.Generator) -> None:
         (lambda: L.Sequential({1: L.ReLU()}), ValueError, "a name is wrong, got 1"),  # type: ignore[dict-item]
         (lambda: L.Concat({"a": 3}), TypeError, "Concat: an argument is not a Layer, got 3"),  # type: ignore[dict-item]
         (lambda: L.Sequential({}, L.ReLU()), TypeError, "Sequential: an argument is not a Layer"),
-        (lambda: L.Residual(L.ReLU(), names=("", "")), ValueError, "Residual: names are wrong"),
+        (lambda: L.Residual(L.ReLU(), names=("", "")), ValueError, "Residual: names are the same"),
         (
             lambda: L.Sequential({"": L.Sequential({"fc": L.Linear(1, 1)}), "fc": L.Linear(1, 1)}),
             ValueError,

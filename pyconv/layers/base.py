@@ -10,10 +10,13 @@ called ``rng``, where a checkpoint finds it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from pyconv.layers.summary import Summary
 
 Array: TypeAlias = NDArray[Any]
 
@@ -121,6 +124,33 @@ class Layer:
         """Fill the gradient of every parameter with 0, in place."""
         for parameter in self.parameters():
             parameter.zero_grad()
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Return what each layer makes of an input of this shape, and what it costs.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            With the batch: (N, C, H, W), or (N, features) for a dense layer.
+
+        Returns
+        -------
+        Summary
+            A table when printed; its ``rows`` have the numbers.
+
+        Examples
+        --------
+        >>> from pyconv.layers import Conv2d, MaxPool2d, Sequential
+        >>> print(Sequential(Conv2d(1, 8, 3), MaxPool2d(2)).summary((1, 1, 28, 28)))
+        layer  kind       output           parameters  multiply-adds  memory KiB  receptive field
+        0      Conv2d     1 x 8 x 26 x 26          80         48,672        21.1  3 x 3
+        1      MaxPool2d  1 x 8 x 13 x 13           0              0         5.3  4 x 4
+        total                                      80         48,672        26.4
+        """
+        # Knows the layers, which know this class, so it cannot be imported before them.
+        from pyconv.layers.summary import summarize  # noqa: PLC0415
+
+        return summarize(self, input_shape)
 
     # Mode.
 

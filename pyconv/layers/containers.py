@@ -109,8 +109,8 @@ class Residual(Layer):
         *,
         names: tuple[str, str] = ("body", "shortcut"),
     ) -> None:
-        if len(names) != 2 or names[0] == names[1]:
-            raise ValueError(f"Residual: names are wrong, got {names!r}; expected two, different")
+        if names[0] == names[1]:
+            raise ValueError(f"Residual: names are the same, got {names!r}; expected two different")
         paths = (body,) if shortcut is None else (body, shortcut)
         self._children = _named("Residual", [dict(zip(names, paths, strict=False))])
         self.body, self.shortcut = body, shortcut
@@ -204,7 +204,7 @@ class Concat(Layer):
 def _named(container: str, layers: Sequence[Layer | Mapping[str, Layer]]) -> dict[str, Layer]:
     """Return the layers by name: those of the one mapping, else numbers."""
     if len(layers) == 1 and isinstance(layers[0], Mapping):
-        named: dict[str, object] = dict(layers[0])
+        named: dict[object, object] = dict(layers[0].items())
     else:
         named = {str(index): layer for index, layer in enumerate(layers)}
     checked = {}
