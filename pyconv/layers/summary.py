@@ -8,13 +8,15 @@ neighbouring fields into::
 
     field + (extent - 1) * jump        jump * stride
 
-and where paths meet, the largest field counts (Araujo, Norris, Sim: Computing Receptive Fields of
+and where paths meet, the largest field counts. Behind a transposed convolution, whose neighbouring
+outputs share inputs, that is an upper bound (Araujo, Norris, Sim: Computing Receptive Fields of
 Convolutional Neural Networks. Distill, 2019).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -164,8 +166,8 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
     try:
         walk.through(model, "", np.zeros((0, *input_shape[1:]), dtype), fields)
     finally:
-        for layer, layer.training, layer._saving, layer._saved in kept:
-            pass
+        for layer, training, saving, saved in kept:
+            layer.training, layer._saving, layer._saved = training, saving, saved
     return Summary(tuple(walk.rows), sum(parameter.value.size for parameter in model.parameters()))
 
 
@@ -235,12 +237,10 @@ def _multiply_adds(
     layer: Layer, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
 ) -> int | None:
     """Return those of one image in a layer with parameters."""
-    if isinstance(layer, Conv1d | Conv2d | Conv3d):
+    if isinstance(layer, Conv1d | Conv2d | Conv3d | Linear):
         return math.prod(output_shape) * math.prod(layer.weight.value.shape[1:])
     if isinstance(layer, ConvTranspose2d):  # weight (C, OC // G, KH, KW), each used by every input
         return math.prod(input_shape) * math.prod(layer.weight.value.shape[1:])
-    if isinstance(layer, Linear):
-        return math.prod(output_shape) * layer.weight.value.shape[1]
     if isinstance(layer, BatchNorm2d | GroupNorm | InstanceNorm2d | LayerNorm):
         return 0
     return None
@@ -251,7 +251,7 @@ def _moved(
 ) -> _Fields:
     """Return the fields after a layer, given those of its input."""
     windows = _windows(layer, input_sizes, output_sizes)
-    if not windows:
+    if len(windows) != len(fields):  # pointwise, or after a layer that has changed the axes
         return fields
     return tuple(
         (field + (extent - 1) * jump, jump * stride)
@@ -288,7 +288,7 @@ def _windows(
 
 
 def _sizes(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    return (value,) * axes if isinstance(value, int) else value
+    return tuple(value) if isinstance(value, Sequence) else (int(value),) * axes
 
 
 def _times(sizes: tuple[int, ...]) -> str:
