@@ -135,7 +135,7 @@ def test_network_runs_on_the_smallest_image(network: Network, rng: np.random.Gen
     size = network.smallest
     make = models.ARCHITECTURES[network.name]
     model = make(1, 7, size, **network.options, rng=rng)
-    # Two sizes larger than the smallest: batch norm needs more than one value a channel.
+    # A little wider: batch norm must see different values in each channel.
     x = rng.standard_normal((2, 1, size, size + 2)).astype(np.float32)
     assert model(x).shape == (2, 7)
     grad_input = model.backward(np.ones((2, 7), np.float32))

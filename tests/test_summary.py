@@ -95,7 +95,7 @@ def test_receptive_field_holds_every_pixel_that_matters() -> None:
     grad = np.zeros_like(output)
     grad[0, 0, output.shape[2] // 2, output.shape[3] // 2] = 1
     _, _, rows, columns = np.nonzero(model.backward(grad))
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == field
+    assert (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) == field
 
 
 def test_paths_come_before_the_row_that_joins_them() -> None:

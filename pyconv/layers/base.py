@@ -107,13 +107,13 @@ class Layer:
         """Yield this layer and everything below it, with dotted names."""
         yield prefix, self
         for name, child in self.children().items():
-            yield from child.named_layers(_dotted(prefix, name))
+            yield from child.named_layers(dotted(prefix, name))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield every parameter with its dotted name, in definition order."""
         for prefix, layer in self.named_layers():
             for name, parameter in layer.own_parameters().items():
-                yield _dotted(prefix, name), parameter
+                yield dotted(prefix, name), parameter
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter, in definition order."""
@@ -218,9 +218,9 @@ class Layer:
         state: dict[str, tuple[Array, Parameter | None]] = {}
         for prefix, layer in self.named_layers():
             for name, parameter in layer.own_parameters().items():
-                state[_dotted(prefix, name)] = (parameter.value, parameter)
+                state[dotted(prefix, name)] = (parameter.value, parameter)
             for name, buffer in layer.own_buffers().items():
-                state[_dotted(prefix, name)] = (buffer, None)
+                state[dotted(prefix, name)] = (buffer, None)
         return state
 
     # What backward needs.
@@ -244,7 +244,7 @@ class Layer:
         return f"{type(self).__name__}({self._options_repr()})"
 
 
-def _dotted(prefix: str, name: str) -> str:
+def dotted(prefix: str, name: str) -> str:
     """Join two names; an empty one leaves no dot."""
     return f"{prefix}.{name}" if prefix and name else prefix or name
 

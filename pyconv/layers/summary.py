@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pyconv.layers.base import Array, Layer
+from pyconv.layers.base import Array, Layer, dotted
 from pyconv.layers.containers import Concat, Residual, Sequential
 from pyconv.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
 from pyconv.layers.normalization import GroupNorm, InstanceNorm2d, LayerNorm
@@ -183,8 +183,7 @@ class _Walk:
     ) -> tuple[Array, _Fields]:
         """Return the output, whose batch is empty, and the fields of its pixels."""
         paths = [
-            (child, f"{name}.{own}" if name and own else name or own)
-            for own, child in layer.children().items()
+            (child, dotted(name, child_name)) for child_name, child in layer.children().items()
         ]
         if isinstance(layer, Sequential):
             for child, child_name in paths:
