@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +28,7 @@ __all__ = [
     "atomic_write",
     "load_model",
     "load_safetensors",
+    "load_weights",
     "save_model",
     "save_safetensors",
     "write_json",
@@ -164,6 +165,54 @@ def load_model(model: Layer, path: PathLike) -> dict[str, str]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: does not fit the model ({error})") from None
     return metadata
+
+
+def load_weights(model: Layer, path: PathLike, *, skip: Sequence[str] = ()) -> None:
+    """Read weights made elsewhere, such as a torchvision state dict, into `model`.
+
+    Names and shapes must be those of the model, as with `load_model`, but floating types are
+    converted to the model's, and a count of batches (``num_batches_tracked``) that the file lacks,
+    as old ones do, stays as it is.
+
+    Parameters
+    ----------
+    model : Layer
+    path : path-like
+        A safetensors file, which torch users write with ``safetensors.torch.save_file(
+        model.state_dict(), path)``.
+    skip : sequence of str
+        Beginnings of names that are left alone, in the file and in the model: ``("fc.",)`` keeps
+        the new last layer of a ResNet that is to learn other classes.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is damaged or belongs to another model, which is left as it was; or an entry of `skip`
+        is the beginning of no name.
+    """
+    tensors, _ = load_safetensors(path)
+    own = model.state_dict()
+    for prefix in skip:
+        if not any(name.startswith(prefix) for name in (*tensors, *own)):
+            raise ValueError(
+                f"load_weights: skip names nothing, got {prefix!r}; "
+                "expected the beginning of a name in the file or the model"
+            )
+    skipped = tuple(skip)
+    state = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(skipped):
+            both_float = name in own and own[name].dtype.kind == tensor.dtype.kind == "f"
+            state[name] = tensor.astype(own[name].dtype, copy=False) if both_float else tensor
+    for name, array in own.items():
+        if name.startswith(skipped) or name.endswith("num_batches_tracked"):
+            state.setdefault(name, array)
+    try:
+        model.load_state_dict(state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: does not fit the model ({error})") from None
 
 
 def _with_sorted_metadata(data: bytes) -> bytes:

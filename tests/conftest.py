@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pyconv import runtime
+from pyconv import init, runtime
 
 # The function-scoped fixtures that properties use (isa, dtype) hold no state that an example
 # could change.
@@ -57,3 +57,13 @@ def bounded_address_space() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**30, hard))
     yield
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave weights at 0: drawing the 10^8 of a VGG takes seconds, and only shapes matter."""
+
+    def zeros(shape: Any, *, rng: Any, dtype: Any = np.float32, fan_in: Any = None) -> Any:
+        return np.zeros(shape, dtype)
+
+    monkeypatch.setattr(init, "fan_in_uniform", zeros)

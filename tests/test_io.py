@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from checks import assert_same_bits
 from pyconv import io
 from pyconv.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from pyconv.models import GoogLeNet
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 
@@ -310,3 +311,102 @@ def test_load_model_leaves_the_model_alone_on_error(tmp_path: Path) -> None:
         io.load_model(model, path)
     for name, array in model.state_dict().items():
         assert_same_bits(array, before[name])
+
+
+# Weights from elsewhere
+
+
+def small_network(dtype: Any = np.float32) -> Sequential:
+    return Sequential(
+        {
+            "conv": Conv2d(1, 2, 3, rng=np.random.default_rng(1), dtype=dtype),
+            "bn": BatchNorm2d(2, dtype=dtype),
+            "fc": Linear(4, 3, rng=np.random.default_rng(2), dtype=dtype),
+        }
+    )
+
+
+def other_weights(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        name: rng.standard_normal(array.shape).astype(array.dtype)
+        for name, array in small_network().state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+def test_load_weights_converts_floats(
+    tmp_path: Path, rng: np.random.Generator, stored: Any, dtype: Any
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = other_weights(rng)
+    weights = {n: a.astype(stored) if a.dtype.kind == "f" else a for n, a in weights.items()}
+    safetensors_numpy.save_file(weights, path)
+    model = small_network(dtype)
+    io.load_weights(model, path)
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, weights[name].astype(array.dtype))
+
+
+def test_load_weights_does_without_the_count_of_batches(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = other_weights(rng)
+    del weights["bn.num_batches_tracked"]
+    safetensors_numpy.save_file(weights, path)
+    model = small_network()
+    io.load_weights(model, path)
+    assert model.state_dict()["bn.num_batches_tracked"] == 0
+    assert_same_bits(model.state_dict()["bn.weight"], weights["bn.weight"])
+
+
+def test_load_weights_skips_what_it_is_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = other_weights(rng)
+    weights["fc.weight"] = np.zeros((1000, 4), np.float32)  # other classes
+    weights["aux.weight"] = np.zeros(3, np.float32)
+    safetensors_numpy.save_file(weights, path)
+    model = small_network()
+    before = model.state_dict()
+    io.load_weights(model, path, skip=("fc.", "aux."))
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, before[name] if name.startswith("fc.") else weights[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "skip", "message"),
+    [
+        ({"extra": np.zeros(1, np.float32)}, (), "does not fit the model (.* unknown keys extra"),
+        ({"fc.bias": np.zeros(4, np.float32)}, (), "fc.bias has the wrong shape"),
+        ({"fc.bias": np.zeros(3, np.int64)}, (), "fc.bias has the wrong dtype, got int64"),
+        ({"fc.bias": None}, (), "state lacks fc.bias"),
+        ({}, ("head.",), "load_weights: skip names nothing, got 'head.'"),
+    ],
+)
+def test_load_weights_is_strict_and_all_or_nothing(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    change: dict[str, Any],
+    skip: tuple[str, ...],
+    message: str,
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = {n: a for n, a in (other_weights(rng) | change).items() if a is not None}
+    safetensors_numpy.save_file(weights, path)
+    model = small_network()
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=message.replace("(", r"\(", 1)):
+        io.load_weights(model, path, skip=skip)
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, before[name])
+
+
+def test_load_weights_leaves_out_the_auxiliary_classifiers_of_googlenet(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    first, second = (GoogLeNet(1, 2, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    auxiliary = {f"aux{i}.fc1.weight": np.zeros((2, 2), np.float32) for i in (1, 2)}
+    safetensors_numpy.save_file(first.state_dict() | auxiliary, path)
+    io.load_weights(second, path)
+    for name, array in second.state_dict().items():
+        assert_same_bits(array, first.state_dict()[name])

@@ -73,6 +73,7 @@ LAYERS: dict[str, tuple[MakeLayer, tuple[int, ...]]] = {
     "instance_norm2d_affine": (lambda _: L.InstanceNorm2d(4, affine=True, dtype=F64), IMAGE),
     "local_response_norm": (lambda _: L.LocalResponseNorm(3, 0.5), IMAGE),
     "flatten": (lambda _: L.Flatten(), IMAGE),
+    "identity": (lambda _: L.Identity(), IMAGE),
     "sequential_empty": (lambda _: L.Sequential(), IMAGE),
     "residual": (
         lambda rng: L.Residual(L.Conv2d(4, 4, 3, padding=1, rng=rng, dtype=F64)),
@@ -335,6 +336,70 @@ def test_container_takes_layers_only(make: Any) -> None:
 def test_concat_needs_a_branch() -> None:
     with pytest.raises(ValueError, match="Concat: branches is empty"):
         L.Concat()
+
+
+# Names of children.
+
+
+def test_names_given_to_containers_make_the_keys() -> None:
+    model = L.Sequential(
+        {
+            "stem": L.Sequential(L.Linear(2, 2, bias=False)),
+            "": L.Sequential(
+                {
+                    "block": L.Residual(
+                        L.Sequential({"conv1": L.Linear(2, 2, bias=False)}),
+                        L.Sequential(L.Linear(2, 2, bias=False)),
+                        names=("", "downsample"),
+                    ),
+                    "join": L.Concat({"identity": L.Identity(), "": L.Linear(2, 2)}),
+                }
+            ),
+        }
+    )
+    assert list(model.state_dict()) == [
+        "stem.0.weight",
+        "block.conv1.weight",
+        "block.downsample.0.weight",
+        "join.weight",
+        "join.bias",
+    ]
+    assert list(model[1:].state_dict()) == list(model.state_dict())[1:]
+    state = {key: array + 1 for key, array in model.state_dict().items()}
+    model.load_state_dict(state)
+    for key, array in model.state_dict().items():
+        assert_same_bits(array, state[key])
+
+
+@pytest.mark.parametrize("make", [L.Sequential, L.Concat])
+def test_names_change_keys_only(make: Any, rng: np.random.Generator) -> None:
+    layers = [L.Conv2d(4, 4, 1, rng=rng), L.Tanh()]
+    plain, named = make(*layers), make({"conv": layers[0], "": layers[1]})
+    x = rng.standard_normal(IMAGE).astype(np.float32)
+    assert_same_bits(plain(x), named(x))
+    assert [key.replace("0", "conv") for key in plain.state_dict()] == list(named.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: L.Sequential({"a.b": L.ReLU()}), ValueError, "a name is wrong, got 'a.b'"),
+        (lambda: L.Sequential({1: L.ReLU()}), ValueError, "a name is wrong, got 1"),  # type: ignore[dict-item]
+        (lambda: L.Concat({"a": 3}), TypeError, "Concat: an argument is not a Layer, got 3"),  # type: ignore[dict-item]
+        (lambda: L.Sequential({}, L.ReLU()), TypeError, "Sequential: an argument is not a Layer"),
+        (lambda: L.Residual(L.ReLU(), names=("", "")), ValueError, "Residual: names are the same"),
+        (
+            lambda: L.Sequential({"": L.Sequential({"fc": L.Linear(1, 1)}), "fc": L.Linear(1, 1)}),
+            ValueError,
+            "Sequential: names make two parameters the same, got 'fc.weight' twice",
+        ),
+    ],
+)
+def test_containers_check_names(
+    make: Callable[[], Layer], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        make()
 
 
 # Construction and state.

@@ -46,7 +46,7 @@ from pyconv.layers.pooling import (
 )
 from pyconv.layers.recompute import Checkpoint
 from pyconv.layers.regularization import BatchNorm2d, Dropout
-from pyconv.layers.shape import Flatten
+from pyconv.layers.shape import Flatten, Identity
 
 __all__ = [
     "ELU",
@@ -69,6 +69,7 @@ __all__ = [
     "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
+    "Identity",
     "InstanceNorm2d",
     "LPPool2d",
     "Layer",

@@ -10,10 +10,13 @@ called ``rng``, where a checkpoint finds it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from pyconv.layers.summary import Summary
 
 Array: TypeAlias = NDArray[Any]
 
@@ -119,20 +122,23 @@ class Layer:
         return {}
 
     def children(self) -> dict[str, Layer]:
-        """Return the layers this one contains, by name; an empty name adds nothing to the key."""
+        """Return the layers this one contains, by name.
+
+        Under the empty name, the names below a child are continued from those of this layer.
+        """
         return {}
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Yield this layer and everything below it, with dotted names."""
         yield prefix, self
         for name, child in self.children().items():
-            yield from child.named_layers(_dotted(prefix, name))
+            yield from child.named_layers(dotted(prefix, name))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield every parameter with its dotted name, in definition order."""
         for prefix, layer in self.named_layers():
             for name, parameter in layer.own_parameters().items():
-                yield _dotted(prefix, name), parameter
+                yield dotted(prefix, name), parameter
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter, in definition order."""
@@ -143,6 +149,33 @@ class Layer:
         """Fill the gradient of every parameter with 0, in place."""
         for parameter in self.parameters():
             parameter.zero_grad()
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Return what each layer makes of an input of this shape, and what it costs.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            With the batch: (N, C, H, W), or (N, features) for a dense layer.
+
+        Returns
+        -------
+        Summary
+            A table when printed; its ``rows`` have the numbers.
+
+        Examples
+        --------
+        >>> from pyconv.layers import Conv2d, MaxPool2d, Sequential
+        >>> print(Sequential(Conv2d(1, 8, 3), MaxPool2d(2)).summary((1, 1, 28, 28)))
+        layer  kind       output           parameters  multiply-adds  memory KiB  receptive field
+        0      Conv2d     1 x 8 x 26 x 26          80         48,672        21.1  3 x 3
+        1      MaxPool2d  1 x 8 x 13 x 13           0              0         5.3  4 x 4
+        total                                      80         48,672        26.4
+        """
+        # Knows the layers, which know this class, so it cannot be imported before them.
+        from pyconv.layers.summary import summarize  # noqa: PLC0415
+
+        return summarize(self, input_shape)
 
     # Mode.
 
@@ -210,9 +243,9 @@ class Layer:
         state: dict[str, tuple[Array, Parameter | None]] = {}
         for prefix, layer in self.named_layers():
             for name, parameter in layer.own_parameters().items():
-                state[_dotted(prefix, name)] = (parameter.value, parameter)
+                state[dotted(prefix, name)] = (parameter.value, parameter)
             for name, buffer in layer.own_buffers().items():
-                state[_dotted(prefix, name)] = (buffer, None)
+                state[dotted(prefix, name)] = (buffer, None)
         return state
 
     # What backward needs.
@@ -236,7 +269,8 @@ class Layer:
         return f"{type(self).__name__}({self._options_repr()})"
 
 
-def _dotted(prefix: str, name: str) -> str:
+def dotted(prefix: str, name: str) -> str:
+    """Join two names; an empty one leaves no dot."""
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 

@@ -2,12 +2,21 @@
 """Layers made of layers. Nested, these three build LeNet to ResNet, GoogLeNet and DenseNet.
 
 A layer object appears once in a graph: it remembers one forward only.
+
+State-dict keys are made of the names of children. They are numbers unless names are given, and a
+child with the empty name adds nothing to the keys below it, so that a network can be cut into
+containers as its computation asks and still have the keys of a state dict from elsewhere::
+
+    Residual(Sequential({"conv1": Conv2d(4, 4, 3, padding=1)}), names=("", "downsample"))
+
+has the keys ``conv1.weight`` and ``conv1.bias``.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -20,17 +29,25 @@ from pyconv.layers.fusion import Following, Shortcut, activation_of, run_chain
 class Sequential(Layer):
     """Layers applied one after the other; indexing, slicing, iteration and len work as on a tuple.
 
+    Parameters
+    ----------
+    *layers : Layer, or one mapping of str to Layer
+        A mapping names the layers; else they are called "0", "1", ...
+
     Examples
     --------
     >>> from pyconv.layers import Conv2d, ReLU
     >>> model = Sequential(Conv2d(1, 4, 3), ReLU())
     >>> model[1]
     ReLU()
+    >>> list(Sequential({"stem": model}).state_dict())
+    ['stem.0.weight', 'stem.0.bias']
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        _check_layers(type(self).__name__, layers)
-        self.layers = layers
+    def __init__(self, *layers: Layer | Mapping[str, Layer]) -> None:
+        self._children = _named(type(self).__name__, layers)
+        self.layers = tuple(self._children.values())
+        _check_keys(self)
 
     def forward(self, input: Array) -> Array:
         """Return the output of the last layer."""
@@ -53,8 +70,8 @@ class Sequential(Layer):
             self.layers[0].backward_parameters(grad_output)
 
     def children(self) -> dict[str, Layer]:
-        """Return the layers under the names "0", "1", ..."""
-        return _numbered(self.layers)
+        """Return the layers by name."""
+        return dict(self._children)
 
     def __len__(self) -> int:
         """Return the number of layers."""
@@ -69,9 +86,9 @@ class Sequential(Layer):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Layer:
-        """Return one layer, or a Sequential that shares the layers of a slice."""
+        """Return one layer, or a Sequential that shares the layers of a slice and their names."""
         if isinstance(index, slice):
-            return Sequential(*self.layers[index])
+            return Sequential(dict(list(self._children.items())[index]))
         return self.layers[index]
 
     def __repr__(self) -> str:
@@ -82,14 +99,31 @@ class Sequential(Layer):
 class Residual(Layer):
     """``body(x) + shortcut(x)``; the shortcut is the identity when None.
 
+    Parameters
+    ----------
+    body : Layer
+    shortcut : Layer, optional
+    names : (str, str)
+        What the two are called in state-dict keys.
+
     References
     ----------
     He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, section 3.2.
     """
 
-    def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
-        _check_layers("Residual", (body,) if shortcut is None else (body, shortcut))
+    def __init__(
+        self,
+        body: Layer,
+        shortcut: Layer | None = None,
+        *,
+        names: tuple[str, str] = ("body", "shortcut"),
+    ) -> None:
+        if names[0] == names[1]:
+            raise ValueError(f"Residual: names are the same, got {names!r}; expected two different")
+        paths = (body,) if shortcut is None else (body, shortcut)
+        self._children = _named("Residual", [dict(zip(names, paths, strict=False))])
         self.body, self.shortcut = body, shortcut
+        _check_keys(self)
 
     def forward(self, input: Array) -> Array:
         """Return the sum of the two paths."""
@@ -100,6 +134,11 @@ class Residual(Layer):
         after = following[:1] if following and activation_of(following[0]) is not None else ()
         return run_chain((self.body, shortcut, *after), input), len(after)
 
+    @staticmethod
+    def join(output: Array, shortcut: Array) -> Array:
+        """Return the sum of what came out of the two paths."""
+        return Shortcut(shortcut)(output)
+
     def backward(self, grad_output: Array) -> Array:
         """Return the sum of the gradients of the two paths."""
         grad_shortcut = (
@@ -108,10 +147,8 @@ class Residual(Layer):
         return F.add(self.body.backward(grad_output), grad_shortcut)
 
     def children(self) -> dict[str, Layer]:
-        """Return "body" and, unless it is the identity, "shortcut"."""
-        if self.shortcut is None:
-            return {"body": self.body}
-        return {"body": self.body, "shortcut": self.shortcut}
+        """Return the body and, unless it is the identity, the shortcut by name."""
+        return dict(self._children)
 
     def __repr__(self) -> str:
         """Return the tree of layers, one a line."""
@@ -119,17 +156,31 @@ class Residual(Layer):
 
 
 class Concat(Layer):
-    """The outputs of several branches on one input, joined along the channels (axis 1)."""
+    """The outputs of several branches on one input, joined along the channels (axis 1).
 
-    def __init__(self, *branches: Layer) -> None:
-        if not branches:
+    Parameters
+    ----------
+    *branches : Layer, or one mapping of str to Layer
+        A mapping names the branches; else they are called "0", "1", ...
+    """
+
+    def __init__(self, *branches: Layer | Mapping[str, Layer]) -> None:
+        self._children = _named("Concat", branches)
+        if not self._children:
             raise ValueError("Concat: branches is empty, got 0; expected at least 1")
-        _check_layers("Concat", branches)
-        self.branches = branches
+        self.branches = tuple(self._children.values())
+        _check_keys(self)
 
     def forward(self, input: Array) -> Array:
         """Return the joined outputs, channels in the order of the branches."""
         outputs = [branch(input) for branch in self.branches]
+        joined = self.join(outputs)
+        self._save(np.cumsum([output.shape[1] for output in outputs[:-1]], dtype=np.intp))
+        return joined
+
+    @staticmethod
+    def join(outputs: Sequence[Array]) -> Array:
+        """Return what came out of the branches, joined along the channels."""
         first = outputs[0].shape
         for output in outputs[1:]:
             if output.ndim < 2 or output.shape[:1] + output.shape[2:] != first[:1] + first[2:]:
@@ -137,7 +188,6 @@ class Concat(Layer):
                     "Concat: branches differ in more than their channels, got shapes "
                     + ", ".join(str(output.shape) for output in outputs)
                 )
-        self._save(np.cumsum([output.shape[1] for output in outputs[:-1]], dtype=np.intp))
         return np.concatenate(outputs, axis=1)
 
     def backward(self, grad_output: Array) -> Array:
@@ -151,22 +201,41 @@ class Concat(Layer):
         return grad_input
 
     def children(self) -> dict[str, Layer]:
-        """Return the branches under the names "0", "1", ..."""
-        return _numbered(self.branches)
+        """Return the branches by name."""
+        return dict(self._children)
 
     def __repr__(self) -> str:
         """Return the tree of layers, one a line."""
         return _tree_repr(self)
 
 
-def _numbered(layers: tuple[Layer, ...]) -> dict[str, Layer]:
-    return {str(index): layer for index, layer in enumerate(layers)}
-
-
-def _check_layers(container: str, layers: tuple[Layer, ...]) -> None:
-    for layer in layers:
+def _named(container: str, layers: Sequence[Layer | Mapping[str, Layer]]) -> dict[str, Layer]:
+    """Return the layers by name: those of the one mapping, else numbers."""
+    if len(layers) == 1 and isinstance(layers[0], Mapping):
+        named: dict[object, object] = dict(layers[0].items())
+    else:
+        named = {str(index): layer for index, layer in enumerate(layers)}
+    checked = {}
+    for name, layer in named.items():
         if not isinstance(layer, Layer):
             raise TypeError(f"{container}: an argument is not a Layer, got {layer!r}")
+        if not isinstance(name, str) or "." in name:
+            raise ValueError(
+                f"{container}: a name is wrong, got {name!r}; expected a str without a dot"
+            )
+        checked[name] = layer
+    return checked
+
+
+def _check_keys(container: Layer) -> None:
+    """Refuse parameters of the same key, which only an empty name can bring about."""
+    if "" in container.children():
+        counts = Counter(name for name, _ in container.named_parameters())
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(
+                f"{type(container).__name__}: names make two parameters the same, "
+                f"got {repeated[0]!r} twice; expected different keys"
+            )
 
 
 def _tree_repr(layer: Layer) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Layers that only change the shape."""
+"""Layers that compute nothing: another shape, or the input itself."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ class Flatten(Layer):
     def backward(self, grad_output: Array) -> Array:
         """Return the gradient in the shape of the input."""
         return grad_output.reshape(self._take_saved())
+
+
+class Identity(Layer):
+    """The input itself, such as the branch of a Concat that hands its input on."""
+
+    def forward(self, input: Array) -> Array:
+        """Return the input."""
+        self._save((None,))
+        return input
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient as it is."""
+        self._take_saved()
+        return grad_output

@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks built from layers, and the way back from a model file to a network.
-
-A model file names its architecture and the arguments it was made with; `build` looks the name up in
-`ARCHITECTURES` and nowhere else, so a file cannot name code to run.
-"""
+"""LeNet-5, and its plan with today's parts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -23,28 +17,11 @@ from pyconv.layers import (
     Linear,
     MaxPool2d,
     ReLU,
-    Sequential,
 )
 from pyconv.layers.convolution import Pair
+from pyconv.models.base import Model, check_image_size, check_range, check_weights
 
-__all__ = ["ARCHITECTURES", "LeNet", "LeNetBN", "Model", "build"]
-
-# A LeNet has under a million weights. The limit keeps a hostile or mistyped configuration from
-# asking for more memory than the machine has.
-_MAX_WEIGHTS = 2**24
 _MAX_DEPTH = 16
-
-
-class Model(Sequential):
-    """A Sequential that knows the arguments it was made with.
-
-    Attributes
-    ----------
-    config : dict
-        Keyword arguments that make the same network again; plain JSON values.
-    """
-
-    config: dict[str, Any]
 
 
 class LeNet(Model):
@@ -77,11 +54,11 @@ class LeNet(Model):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        H, W = _image_size("LeNet", image_size, minimum=4)
+        H, W = check_image_size("LeNet", image_size, minimum=4)
         second_padding = 0 if min(H, W) >= 12 else 2
         shrink = 4 - 2 * second_padding
         features = 16 * ((H // 2 - shrink) // 2) * ((W // 2 - shrink) // 2)
-        _check_size("LeNet", (6, in_channels, 5, 5), (120, features), (num_classes, 84))
+        check_weights("LeNet", (6, in_channels, 5, 5), (120, features), (num_classes, 84))
         rng = np.random.default_rng() if rng is None else rng
         super().__init__(
             Conv2d(in_channels, 6, 5, padding=2, rng=rng, dtype=dtype),
@@ -141,11 +118,8 @@ class LeNetBN(Model):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if not 1 <= depth <= _MAX_DEPTH:
-            raise ValueError(
-                f"LeNetBN: depth is out of range, got {depth}; expected 1 to {_MAX_DEPTH}"
-            )
-        H, W = _image_size("LeNetBN", image_size, minimum=2 ** len(channels))
+        check_range("LeNetBN", "depth", depth, 1, _MAX_DEPTH)
+        H, W = check_image_size("LeNetBN", image_size, minimum=2 ** len(channels))
         widths = [in_channels, *channels]
         # (C, OC) of the convolutions of each stage; only the first one changes the width.
         stages = [
@@ -153,7 +127,7 @@ class LeNetBN(Model):
         ]
         features = widths[-1] * (H >> len(channels)) * (W >> len(channels))
         filters = [(OC, C, 3, 3) for stage in stages for C, OC in stage]
-        _check_size("LeNetBN", *filters, (hidden, features), (num_classes, hidden))
+        check_weights("LeNetBN", *filters, (hidden, features), (num_classes, hidden))
         rng = np.random.default_rng() if rng is None else rng
         layers: list[Layer] = []
         for stage in stages:
@@ -180,41 +154,3 @@ class LeNetBN(Model):
             "hidden": hidden,
             "dropout": dropout,
         }
-
-
-ARCHITECTURES: dict[str, Callable[..., Model]] = {"LeNet": LeNet, "LeNetBN": LeNetBN}
-
-
-def build(name: str, config: Mapping[str, Any], *, rng: np.random.Generator | None = None) -> Model:
-    """Make the network that a file describes.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown or the arguments do not fit it.
-    """
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ValueError(f"build: name is unknown, got {name!r}; expected one of {known}")
-    try:
-        return ARCHITECTURES[name](**config, rng=rng)
-    except TypeError as error:
-        raise ValueError(f"build: config does not fit {name} ({error})") from None
-
-
-def _image_size(model: str, image_size: Pair, *, minimum: int) -> tuple[int, int]:
-    H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if min(H, W) < minimum:
-        raise ValueError(
-            f"{model}: image_size is too small, got {(H, W)}; expected at least {minimum}"
-        )
-    return H, W
-
-
-def _check_size(model: str, *weights: Sequence[int]) -> None:
-    count = sum(math.prod(shape) for shape in weights)
-    if count > _MAX_WEIGHTS:
-        raise ValueError(
-            f"{model}: arguments ask for too many weights, "
-            f"got {count}; expected at most {_MAX_WEIGHTS}"
-        )
