@@ -51,7 +51,7 @@ def _classes(
 def _entropy(
     function: str,
     logits: Array,
-    target: Array,
+    target: object,
     weight: Array | None,
     ignore_index: int,
     label_smoothing: float,
