@@ -14,8 +14,8 @@ from pyconv.functional._arguments import number
 Array: TypeAlias = NDArray[Any]
 
 
-def check_images(function: str, images: object) -> None:
-    """Raise unless `images` is an array (N, C, H, W) of uint8, float32 or float64."""
+def as_images(function: str, images: object) -> Array:
+    """Return `images`, which must be (N, C, H, W) of uint8, float32 or float64, C-contiguous."""
     if not isinstance(images, np.ndarray):
         got = type(images).__name__
         raise TypeError(f"{function}: images is not an array, got {got}; expected numpy.ndarray")
@@ -28,6 +28,7 @@ def check_images(function: str, images: object) -> None:
         raise ValueError(
             f"{function}: images has the wrong shape, got {images.shape}; expected (N, C, H, W)"
         )
+    return np.ascontiguousarray(images)
 
 
 def amount(function: str, name: str, value: object) -> float:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from pyconv.data.augmentation._images import Array, amount, as_float, check_images, from_float
+from pyconv.data.augmentation._images import Array, amount, as_float, as_images, from_float
 
 
 def random_rotation(images: Array, degrees: float, *, rng: np.random.Generator) -> Array:
@@ -81,7 +83,7 @@ def random_affine(
     >>> float(moved[0, 0, 1, 1])
     8.0
     """
-    check_images("random_affine", images)
+    images = as_images("random_affine", images)
     for name, value in (("degrees", degrees), ("scale", scale), ("shear", shear), ("shift", shift)):
         amount("random_affine", name, value)
     N, _, H, W = images.shape
@@ -104,7 +106,17 @@ def random_affine(
 
     h = source(cos * scale_h, -sin * scale_h, shift_h + center_h)
     w = source((sin + tangent * cos) * scale_w, (cos - tangent * sin) * scale_w, shift_w + center_w)
-    return from_float(_sample_bilinear(images, h, w), images.dtype)
+    result = np.empty(images.shape, images.dtype)
+    for part in _blocks(N, H * W):
+        result[part] = from_float(_sample_bilinear(images[part], h[part], w[part]), images.dtype)
+    return result
+
+
+def _blocks(N: int, pixels: int) -> Iterator[slice]:
+    """Cut N images into blocks of some 2**15 pixels, whose dozen temporary arrays fit in a cache."""
+    step = max(1, 2**15 // max(pixels, 1))
+    for start in range(0, N, step):
+        yield slice(start, start + step)
 
 
 def _sample_bilinear(images: Array, h: Array, w: Array) -> Array:

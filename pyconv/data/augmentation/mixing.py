@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pyconv.data.augmentation._images import Array, amount, as_float, check_images, from_float
+from pyconv.data.augmentation._images import Array, amount, as_float, as_images, from_float
 from pyconv.functional._arguments import integer
 
 
@@ -67,7 +67,7 @@ def mixup(
     >>> bool(np.allclose(targets[:, 1], mixed.ravel()))
     True
     """
-    check_images("mixup", images)
+    images = as_images("mixup", images)
     K = integer("mixup", "classes", classes)
     if amount("mixup", "alpha", alpha) == 0:
         raise ValueError(f"mixup: alpha is not positive, got {alpha}; expected a number above 0")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pyconv.data.augmentation._images import Array, check_images, not_negative
+from pyconv.data.augmentation._images import Array, as_images, not_negative
 from pyconv.functional._arguments import integer, pair
 
 
@@ -38,8 +38,8 @@ def random_flip(
     >>> random_flip(images, rng=np.random.default_rng(3)).tolist()
     [[[[1.0, 0.0]]], [[[3.0, 2.0]]]]
     """
-    check_images("random_flip", images)
-    flipped = np.array(images, order="C")
+    images = as_images("random_flip", images)
+    flipped = images.copy()
     for wanted, axis in ((horizontal, 3), (vertical, 2)):
         if wanted:
             chosen = rng.random(len(images)) < 0.5
@@ -88,7 +88,7 @@ def random_crop(
     >>> random_crop(images, (2, 2), rng=np.random.default_rng(0)).tolist()
     [[[[1.0, 2.0], [4.0, 5.0]]]]
     """
-    check_images("random_crop", images)
+    images = as_images("random_crop", images)
     pad_h, pad_w = pair("random_crop", "padding", padding)
     not_negative("random_crop", "padding", pad_h, pad_w)
     N, _, H, W = images.shape

@@ -11,7 +11,7 @@ from pyconv.data.augmentation._images import (
     Array,
     amount,
     as_float,
-    check_images,
+    as_images,
     from_float,
     not_negative,
 )
@@ -54,7 +54,7 @@ def cutout(images: Array, size: int | Sequence[int], *, rng: np.random.Generator
            [1., 0., 0., 1.],
            [1., 1., 1., 1.]])
     """
-    check_images("cutout", images)
+    images = as_images("cutout", images)
     h, w = pair("cutout", "size", size)
     not_negative("cutout", "size", h, w)
     N, _, H, W = images.shape
@@ -110,7 +110,7 @@ def color_jitter(
     >>> color_jitter(images, rng=np.random.default_rng(0), brightness=0.5).tolist()
     [[[[114, 114]]]]
     """
-    check_images("color_jitter", images)
+    images = as_images("color_jitter", images)
     N, C, _, _ = images.shape
     factors = []
     for name, value in (
