@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks import assert_same_bits
+from checks import assert_pixels_close, assert_same_bits
 from pyconv import data
-from pyconv.losses import CrossEntropyLoss
 
 Array = np.ndarray[Any, Any]
 
@@ -35,25 +34,6 @@ every_dtype = pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64
 def draw(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Array:
     """Return random pixels, 1 to 255."""
     return np.random.default_rng(seed).integers(1, 256, shape).astype(dtype)
-
-
-def rounded(values: Array, dtype: Any) -> Array:
-    """Return float64 results in the dtype that they should have."""
-    return np.clip(np.rint(values), 0, 255).astype(dtype) if dtype == np.uint8 else values
-
-
-def assert_close(got: Array, expected: Array) -> None:
-    """Compare with a float64 definition of values up to 600 or so, after some ten roundings.
-
-    Before uint8 is rounded it may be a little off, so one that was halfway may be off by 1.
-    """
-    if got.dtype == np.uint8:
-        off = np.abs(got.astype(int) - rounded(expected, np.uint8))
-        assert off.max(initial=0) <= 1
-        halfway = np.abs(expected - np.floor(expected) - 0.5) < 1e-3
-        assert not (off > 0)[~halfway].any()
-    else:
-        np.testing.assert_allclose(got, expected, atol=6000 * np.finfo(got.dtype).eps)
 
 
 @every_augmentation
@@ -180,7 +160,11 @@ def test_random_crop_checks_arguments(call: dict[str, Any], error: Any, message:
 def test_random_shift_checks_pixels() -> None:
     for pixels, error in ((-1, ValueError), (1.5, TypeError)):
         with pytest.raises(error, match=r"^random_shift: pixels "):
-            data.random_shift(draw((1, 1, 4, 5), np.uint8), pixels, rng=np.random.default_rng(0))  # type: ignore[arg-type]
+            data.random_shift(
+                draw((1, 1, 4, 5), np.uint8),
+                pixels,  # type: ignore[arg-type]
+                rng=np.random.default_rng(0),
+            )
 
 
 def test_random_flip_mirrors_half_of_the_images(rng: np.random.Generator) -> None:
@@ -258,7 +242,7 @@ def test_random_affine_matches_definition(dtype: Any) -> None:
             for x in range(7):
                 near = max(0.0, 1 - abs(h - y)) * max(0.0, 1 - abs(w - x))
                 expected[n, c, i, j] += near * images[n, c, y, x]
-    assert_close(got, expected)
+    assert_pixels_close(got, expected)
 
 
 def test_random_affine_takes_images_in_blocks() -> None:
@@ -337,7 +321,7 @@ def test_color_jitter_matches_definition(C: int, dtype: Any) -> None:
         x = b * images[n].astype(np.float64)
         x = grey(x).mean() + c * (x - grey(x).mean())
         expected[n] = grey(x) + s * (x - grey(x)) if C == 3 else x
-    assert_close(got, expected)
+    assert_pixels_close(got, expected)
 
 
 def test_color_jitter_rounds_and_clips_bytes_only() -> None:
@@ -366,51 +350,7 @@ def test_color_jitter_checks_arguments() -> None:
             data.color_jitter(images, rng=rng, **{name: -0.5})
 
 
-# Mixup, composition
-
-
-@every_dtype
-def test_mixup_blends_images_and_labels_with_the_same_shares(dtype: Any) -> None:
-    images, labels = draw((12, 2, 3, 3), dtype), np.arange(12) % 4
-    mixed, targets = data.mixup(
-        images, labels, classes=5, alpha=0.7, rng=np.random.default_rng(2), dtype=np.float64
-    )
-    rng = np.random.default_rng(2)
-    share, partner = rng.beta(0.7, 0.7, 12), rng.permutation(12)
-    expected, probability = np.zeros(images.shape), np.zeros((12, 5))
-    for n in range(12):
-        for m, part in ((n, share[n]), (partner[n], 1 - share[n])):
-            expected[n] += part * images[m]
-            probability[n, labels[m]] += part
-    assert_close(mixed, expected)
-    np.testing.assert_allclose(targets, probability, atol=1e-15)
-    np.testing.assert_allclose(targets.sum(axis=1), 1)
-    logits = np.random.default_rng(0).standard_normal((12, 5))
-    loss = CrossEntropyLoss()
-    by_parts = [
-        share[n] * loss.value(logits[n : n + 1], labels[n : n + 1])
-        + (1 - share[n]) * loss.value(logits[n : n + 1], labels[partner[n : n + 1]])
-        for n in range(12)
-    ]
-    np.testing.assert_allclose(loss(logits, targets), np.mean(by_parts))
-
-
-@pytest.mark.parametrize(
-    ("labels", "options", "error", "message"),
-    [
-        (np.array([0, 3]), {}, ValueError, "labels are out of range, got 0 to 3; expected 0 to 2"),
-        (np.array([0, -1]), {}, ValueError, "labels are out of range, got -1 to 0"),
-        (np.array([0]), {}, ValueError, "labels has the wrong shape, got (1,); expected (2,)"),
-        (np.array([0.0, 1.0]), {}, TypeError, "labels has the wrong type, got float64"),
-        ([0, 1], {}, TypeError, "labels has the wrong type, got list"),
-        (np.array([0, 1]), {"alpha": 0}, ValueError, "alpha is not positive, got 0"),
-        (np.array([0, 1]), {"classes": 2.5}, TypeError, "classes is not an integer, got 2.5"),
-    ],
-)
-def test_mixup_checks_arguments(labels: Any, options: Any, error: Any, message: str) -> None:
-    images = draw((2, 1, 2, 2), np.uint8)
-    with pytest.raises(error, match="^" + re.escape(f"mixup: {message}")):
-        data.mixup(images, labels, **({"classes": 3} | options), rng=np.random.default_rng(0))
+# Composition
 
 
 def test_compose_takes_the_steps_in_order() -> None:

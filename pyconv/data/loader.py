@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Mini-batches of a dataset, augmented in the background while the network trains on the last one.
 
-What a batch holds is a function of the order of the images and of one number, both drawn from the
-Generator before the first batch. So it does not matter in which thread, or how far ahead, batches are made,
-and at the end of an epoch the Generator is where it was at its beginning plus these two draws.
+What a batch holds is a function of the order of the images and of one seed, both drawn from the
+Generator before the first batch. So it does not matter in which thread, or how far ahead, batches
+are made, and an epoch moves the Generator on by these two draws, whatever becomes of its batches.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ class DataLoader:
     -----
     `augment` and `mix` run in another thread, up to `prefetch` batches more often than batches are
     used. An exception in them comes out of the loop in place of their batch. What holds for the
-    calling thread only, such as `numpy.errstate` and `pyconv.precise`, does not hold there. The thread ends with the loop, however
-    that is left. uint8 images stay uint8: `pyconv.data.as_input` makes the network's input.
+    calling thread only, such as `numpy.errstate` and `pyconv.precise`, does not hold there. The
+    thread ends with the loop, however that is left.
+
+    uint8 images stay uint8: `pyconv.data.as_input` makes them the network's input.
 
     Examples
     --------

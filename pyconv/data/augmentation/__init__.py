@@ -2,9 +2,8 @@
 """Random changes to a batch of images (N, C, H, W) of uint8, float32 or float64.
 
 Each image gets a change of its own, drawn from an explicit Generator. All functions return a new
-array of the same dtype and never write to their input. What is computed in uint8 is computed in
-float32, then rounded and clipped to 0 to 255, once; floating images may have any range, so nothing is
-clipped there.
+array of the same dtype and never write to their input. uint8 images are computed with in float32,
+then rounded and clipped to 0 to 255, once; floating ones may have any range, so nothing is clipped.
 """
 
 from pyconv.data.augmentation.affine import random_affine, random_rotation

@@ -113,7 +113,7 @@ def random_affine(
 
 
 def _blocks(N: int, pixels: int) -> Iterator[slice]:
-    """Cut N images into blocks of some 2**15 pixels, whose dozen temporary arrays fit in a cache."""
+    """Cut N images into blocks of some 2**15 pixels, whose temporary arrays stay in cache."""
     step = max(1, 2**15 // max(pixels, 1))
     for start in range(0, N, step):
         yield slice(start, start + step)
