@@ -142,6 +142,18 @@ def test_loader_makes_batches_ahead_but_no_more_than_asked_for() -> None:
     assert_threads_end()
 
 
+def test_every_batch_of_every_epoch_has_draws_of_its_own() -> None:
+    draws: list[float] = []
+
+    def augment(images: Any, rng: np.random.Generator) -> Any:
+        draws.append(rng.random())
+        return images
+
+    batches = loader(augment=augment, shuffle=False)
+    assert len([*batches, *batches]) == 12
+    assert len(set(draws)) == 12
+
+
 class Failing:
     """An augmentation that raises at a certain call, and at all that follow."""
 
