@@ -63,14 +63,17 @@ class Loss:
 
 
 class CrossEntropyLoss(Loss):
-    """Cross entropy of a softmax over logits (N, K) or (N, K, ...) with integer targets.
+    """Cross entropy of a softmax over logits (N, K) or (N, K, ...).
+
+    Targets are classes, integers (N,) or (N, ...), or the probability of every class, of the shape
+    and dtype of the logits.
 
     Parameters
     ----------
     weight : ndarray, shape (K,), optional
-        Weight of each class; the mean is weighted too.
+        Weight of each class; the mean over classes is weighted too, that over probabilities is not.
     ignore_index : int
-        Targets with this value do not count.
+        Targets with this value do not count; negative for probabilities.
     label_smoothing : float
         Share of the target that is spread over all classes, 0 to 1.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyconv.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from pyconv.data import Dataset, as_input
+from pyconv.data import Augmentation, DataLoader, Dataset, Mix, as_input
 from pyconv.io import PathLike
 from pyconv.layers.base import Layer
 from pyconv.losses import Loss
@@ -27,7 +27,6 @@ from pyconv.progress import open_progress
 __all__ = ["Epoch", "History", "TrainingInterrupted", "evaluate", "fit", "predict"]
 
 Array: TypeAlias = NDArray[Any]
-Augmentation: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ def fit(
     rng: np.random.Generator,
     validation_data: Dataset | None = None,
     augment: Augmentation | None = None,
+    mix: Mix | None = None,
     schedule: Callable[[int], float] | None = None,
     max_grad_norm: float | None = None,
     patience: int | None = None,
@@ -107,11 +107,14 @@ def fit(
     batch_size : int
         The last batch of an epoch may be smaller.
     rng : numpy.random.Generator
-        Shuffles the data and drives `augment`.
+        Shuffles the data and drives `augment` and `mix`.
     validation_data : Dataset, optional
         Evaluated after every epoch.
     augment : callable, optional
-        ``augment(images, rng)`` returns a changed copy of a batch.
+        ``augment(images, rng)`` returns a changed copy of a batch. It runs in the background, a
+        few batches ahead (`pyconv.data.DataLoader`).
+    mix : callable, optional
+        ``mix(images, labels, rng)`` changes labels too, as `pyconv.data.mixup` does.
     schedule : callable, optional
         ``schedule(step)`` returns the learning rate of each step, counted from 0.
     max_grad_norm : float, optional
@@ -163,21 +166,20 @@ def fit(
     elif checkpoint is not None:
         save_checkpoint(checkpoint, model, optimizer, rng, run, [], {})
 
-    batches = math.ceil(len(train_data) / batch_size)
+    batches = DataLoader(train_data, batch_size, rng=rng, augment=augment, mix=mix)
     done = len(history.epochs)
     try:
-        with open_progress(progress, epochs, batches, done) as bar:
+        with open_progress(progress, epochs, len(batches), done) as bar:
             for epoch in range(done + 1, epochs + 1):
                 if best.patience_is_over:
                     break
                 started = time.perf_counter()
                 totals = _Totals()
                 model.train()
-                for images, labels in _batches(train_data, batch_size, rng):
+                for images, labels in batches:
                     if schedule is not None:
                         optimizer.lr = schedule(optimizer.steps)
-                    pixels = images if augment is None else augment(images, rng)
-                    _train_step(model, loss, optimizer, pixels, labels, totals, max_grad_norm)
+                    _train_step(model, loss, optimizer, images, labels, totals, max_grad_norm)
                     bar.batch(epoch, totals.loss, totals.accuracy)
                 row = _close_epoch(
                     epoch, model, loss, totals, validation_data, batch_size, optimizer.lr, started
@@ -342,16 +344,6 @@ class _Best:
             return True
         self._waited += 1
         return False
-
-
-def _batches(
-    data: Dataset, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
-    """Yield the whole dataset in a new random order."""
-    order = rng.permutation(len(data))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        yield data.images[chosen], data.labels[chosen]
 
 
 def _dtype(model: Layer) -> np.dtype[Any]:

@@ -429,6 +429,12 @@ _LOSSES = [
             {"label_smoothing": 0.1, "ignore_index": 0},
             "dense",
         ),
+        (
+            "cross_entropy",
+            lambda d, N: (d(N, 41), d.positive(N, 41) / 41),
+            {"label_smoothing": 0.1},
+            "soft",
+        ),
         ("multiclass_hinge", lambda d, N: (d(N, 41), d.labels(N, K=41)), {"margin": 0.5}, ""),
         ("nll", lambda d, N: (-d.positive(N, 41), d.labels(N, K=41)), {"ignore_index": 3}, ""),
         ("mse", lambda d, N: (d(N, 41), d(N, 41)), {}, ""),

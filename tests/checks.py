@@ -146,3 +146,18 @@ def raises_naming(call: Callable[[], Any], *names: str) -> type[Exception]:
     named = re.search(rf"\b({'|'.join(names)})\b", str(failure))
     assert named or isinstance(failure, MemoryError), f"{failure} names none of {names}"
     return type(failure)
+
+
+def assert_pixels_close(got: Array, expected: Array) -> None:
+    """Compare images with a float64 definition of values up to 600 or so, after some ten roundings.
+
+    uint8 has to be the definition rounded and clipped; where that is nearly halfway between two
+    values it may be either.
+    """
+    if got.dtype == np.uint8:
+        off = np.abs(got.astype(int) - np.clip(np.rint(expected), 0, 255))
+        assert off.max(initial=0) <= 1
+        halfway = np.abs(expected - np.floor(expected) - 0.5) < 1e-3
+        assert not (off > 0)[~halfway].any()
+    else:
+        np.testing.assert_allclose(got, expected, rtol=0, atol=6000 * np.finfo(got.dtype).eps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Datasets: readers against files written here byte by byte, damage, splits, augmentation."""
+"""Datasets: readers against files written here byte by byte, damage, splits."""
 
 import gzip
 import io
@@ -297,80 +297,3 @@ def test_as_input_scales_bytes_only() -> None:
     np.testing.assert_allclose(got, [0, 0.2, 1], rtol=1e-15)
     assert data.as_input(images).dtype == np.float32
     assert data.as_input(got) is got
-
-
-# Augmentation
-
-
-@pytest.mark.parametrize(
-    "augment",
-    [
-        lambda images, rng: data.random_shift(images, 2, rng=rng),
-        lambda images, rng: data.random_flip(images, rng=rng),
-        lambda images, rng: data.random_affine(images, rng=rng, degrees=20, scale=0.2, shift=1),
-    ],
-    ids=["shift", "flip", "affine"],
-)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_augmentation_is_a_reproducible_copy(augment: Any, dtype: Any) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (40, 2, 6, 5)).astype(dtype)
-    original = images.copy()
-    first, second, other = (augment(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.shape == images.shape
-    assert first.dtype == dtype
-    assert first.flags.c_contiguous
-    np.testing.assert_array_equal(first, second)
-    assert (first != other).any()
-    np.testing.assert_array_equal(images, original)
-
-
-def test_random_shift_moves_and_fills_with_zeros(rng: np.random.Generator) -> None:
-    images = rng.integers(1, 256, (200, 2, 4, 5), np.uint8)
-    shifted = data.random_shift(images, 1, rng=rng)
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    seen = set()
-    for got, source in zip(shifted, padded, strict=True):
-        found = [
-            (i, j)
-            for i in range(3)
-            for j in range(3)
-            if np.array_equal(got, source[:, i : i + 4, j : j + 5])
-        ]
-        assert len(found) == 1
-        seen.add(found[0])
-    assert len(seen) == 9
-    np.testing.assert_array_equal(data.random_shift(images, 0, rng=rng), images)
-
-
-def test_random_flip_mirrors_half_of_the_images(rng: np.random.Generator) -> None:
-    images = rng.integers(0, 256, (400, 1, 3, 4), np.uint8)
-    flipped = data.random_flip(images, rng=rng)
-    mirrored = (flipped == images[..., ::-1]).all(axis=(1, 2, 3))
-    kept = (flipped == images).all(axis=(1, 2, 3))
-    assert (mirrored | kept).all()
-    assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / np.sqrt(400)
-
-
-def test_random_affine_without_amounts_is_the_identity(rng: np.random.Generator) -> None:
-    images = rng.integers(0, 256, (4, 3, 7, 5), np.uint8)
-    np.testing.assert_array_equal(data.random_affine(images, rng=rng), images)
-
-
-class Fixed(np.random.Generator):
-    """A generator whose uniform numbers are all the upper bound."""
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        return np.full(size, high)
-
-
-def test_random_affine_rotates_about_the_centre() -> None:
-    images = np.arange(9.0).reshape(1, 1, 3, 3)
-    got = data.random_affine(images, rng=Fixed(np.random.PCG64()), degrees=90)
-    np.testing.assert_allclose(got[0, 0], np.rot90(images[0, 0], -1), atol=1e-12)
-
-
-def test_random_affine_interpolates_and_fills_with_zeros() -> None:
-    images = np.array([[[[0.0, 10.0, 20.0]]]])
-    got = data.random_affine(images, rng=Fixed(np.random.PCG64()), shift=0.5)
-    # Half a pixel right and half a pixel down: half of what is there is outside the image.
-    np.testing.assert_allclose(got[0, 0], [[2.5, 7.5, 5.0]])

@@ -15,7 +15,6 @@ from pyconv.layers.base import Array, Layer, Parameter
 MakeLayer = Callable[[np.random.Generator], Layer]
 
 F64: Any = np.float64
-TRIPLE: Any = (1, 2, 3)
 IMAGE = (2, 4, 6, 6)
 
 # name: how to make the layer in float64, and the input shape.
@@ -207,17 +206,6 @@ def test_eval_keeps_nothing_for_backward(case: tuple[Layer, Array]) -> None:
     assert all(below.training for _, below in layer.train().named_layers())
 
 
-def test_eval_differentiable_batch_norm_uses_running_statistics(rng: np.random.Generator) -> None:
-    layer = L.BatchNorm2d(4, dtype=F64)
-    x = rng.standard_normal(IMAGE)
-    for _ in range(3):
-        layer(3 * x + 1)
-    layer.eval(differentiable=True)
-    weights = rng.uniform(0.5, 1.5, IMAGE)
-    layer(x)
-    assert_gradient(lambda v: float(np.vdot(layer(v), weights)), layer.backward(weights), x, rng)
-
-
 def test_empty_batch_passes_through(case: tuple[Layer, Array]) -> None:
     layer, x = case
     layer.eval(differentiable=True)
@@ -225,221 +213,6 @@ def test_empty_batch_passes_through(case: tuple[Layer, Array]) -> None:
     assert output.shape == (0, *layer(x).shape[1:])
     layer(x[:0])
     assert layer.backward(output).shape == x[:0].shape
-
-
-def test_layer_follows_dtype(rng: np.random.Generator) -> None:
-    x = rng.standard_normal(IMAGE)
-    for dtype in (np.float32, np.float64):
-        model = L.Sequential(
-            L.Conv2d(4, 2, 3, rng=rng, dtype=dtype), L.BatchNorm2d(2, dtype=dtype), L.ReLU()
-        )
-        output = model(x.astype(dtype))
-        assert output.dtype == dtype
-        assert model.backward(output).dtype == dtype
-        assert {array.dtype for array in model.state_dict().values()} == {
-            np.dtype(dtype),
-            np.dtype(np.int64),
-        }
-    with pytest.raises(TypeError, match=r"float(32|64)"):
-        L.Conv2d(4, 2, 3)(x)
-
-
-# Batch norm and dropout.
-
-
-def test_batch_norm_follows_the_batches(rng: np.random.Generator) -> None:
-    layer = L.BatchNorm2d(3, momentum=0.2, dtype=F64)
-    mean, var = np.zeros(3), np.ones(3)
-    for _ in range(4):
-        x = rng.normal(2.0, 3.0, (5, 3, 4, 4))
-        layer(x)
-        mean = 0.8 * mean + 0.2 * x.mean(axis=(0, 2, 3))
-        var = 0.8 * var + 0.2 * x.var(axis=(0, 2, 3), ddof=1)
-    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-13)
-    np.testing.assert_allclose(layer.running_var, var, rtol=1e-13)
-    assert layer.num_batches_tracked == 4
-    before = layer.state_dict()
-    layer.eval()(x)
-    for name, array in layer.state_dict().items():
-        assert_same_bits(array, before[name])
-
-
-def test_batch_norm_refuses_to_train_on_one_value() -> None:
-    layer = L.BatchNorm2d(3)
-    message = (
-        "BatchNorm2d: input has too few values per channel to train on, got 1; expected at least 2"
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        layer(np.ones((1, 3, 1, 1), np.float32))
-    assert layer.num_batches_tracked == 0
-    assert np.isfinite(layer.running_var).all()
-
-
-def test_dropout_drops_and_scales(rng: np.random.Generator) -> None:
-    layer = L.Dropout(0.25, rng=rng)
-    x = np.ones((100, 100))
-    output = layer(x)
-    assert set(np.unique(output)) == {0.0, 1 / 0.75}
-    dropped = np.mean(output == 0)
-    assert abs(dropped - 0.25) < 5 * np.sqrt(0.25 * 0.75 / x.size)
-    np.testing.assert_array_equal(layer.backward(x), output)
-
-
-def test_dropout_is_the_identity_in_eval_mode(rng: np.random.Generator) -> None:
-    layer = L.Dropout(0.9, rng=rng).eval(differentiable=True)
-    x = rng.standard_normal((3, 4))
-    np.testing.assert_array_equal(layer(x), x)
-    np.testing.assert_array_equal(layer.backward(x), x)
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
-def test_dropout_checks_p(p: float) -> None:
-    with pytest.raises(ValueError, match="Dropout: p is out of range"):
-        L.Dropout(p)
-
-
-# Containers.
-
-
-def test_sequential_is_a_sequence_of_layers() -> None:
-    first, second, third = L.ReLU(), L.Tanh(), L.Sigmoid()
-    model = L.Sequential(first, second, third)
-    assert len(model) == 3
-    assert list(model) == [first, second, third]
-    assert model[-1] is third
-    part = model[1:]
-    assert isinstance(part, L.Sequential)
-    assert list(part) == [second, third]
-    with pytest.raises(IndexError):
-        model[3]
-
-
-def test_residual_refuses_to_broadcast() -> None:
-    layer = L.Residual(L.GlobalAvgPool2d())
-    message = "Residual: body and shortcut differ in shape, got (2, 4, 1, 1) and (2, 4, 6, 6)"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        layer(np.zeros(IMAGE))
-
-
-def test_concat_refuses_different_images() -> None:
-    layer = L.Concat(L.MaxPool2d(2), L.ReLU())
-    with pytest.raises(ValueError, match=r"Concat: branches differ .* \(2, 4, 3, 3\)"):
-        layer(np.zeros(IMAGE))
-
-
-@pytest.mark.parametrize("make", [L.Sequential, L.Residual, L.Concat])
-def test_container_takes_layers_only(make: Any) -> None:
-    with pytest.raises(TypeError, match="is not a Layer, got 3"):
-        make(3)
-
-
-def test_concat_needs_a_branch() -> None:
-    with pytest.raises(ValueError, match="Concat: branches is empty"):
-        L.Concat()
-
-
-# Names of children.
-
-
-def test_names_given_to_containers_make_the_keys() -> None:
-    model = L.Sequential(
-        {
-            "stem": L.Sequential(L.Linear(2, 2, bias=False)),
-            "": L.Sequential(
-                {
-                    "block": L.Residual(
-                        L.Sequential({"conv1": L.Linear(2, 2, bias=False)}),
-                        L.Sequential(L.Linear(2, 2, bias=False)),
-                        names=("", "downsample"),
-                    ),
-                    "join": L.Concat({"identity": L.Identity(), "": L.Linear(2, 2)}),
-                }
-            ),
-        }
-    )
-    assert list(model.state_dict()) == [
-        "stem.0.weight",
-        "block.conv1.weight",
-        "block.downsample.0.weight",
-        "join.weight",
-        "join.bias",
-    ]
-    assert list(model[1:].state_dict()) == list(model.state_dict())[1:]
-    state = {key: array + 1 for key, array in model.state_dict().items()}
-    model.load_state_dict(state)
-    for key, array in model.state_dict().items():
-        assert_same_bits(array, state[key])
-
-
-@pytest.mark.parametrize("make", [L.Sequential, L.Concat])
-def test_names_change_keys_only(make: Any, rng: np.random.Generator) -> None:
-    layers = [L.Conv2d(4, 4, 1, rng=rng), L.Tanh()]
-    plain, named = make(*layers), make({"conv": layers[0], "": layers[1]})
-    x = rng.standard_normal(IMAGE).astype(np.float32)
-    assert_same_bits(plain(x), named(x))
-    assert [key.replace("0", "conv") for key in plain.state_dict()] == list(named.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: L.Sequential({"a.b": L.ReLU()}), ValueError, "a name is wrong, got 'a.b'"),
-        (lambda: L.Sequential({1: L.ReLU()}), ValueError, "a name is wrong, got 1"),  # type: ignore[dict-item]
-        (lambda: L.Concat({"a": 3}), TypeError, "Concat: an argument is not a Layer, got 3"),  # type: ignore[dict-item]
-        (lambda: L.Sequential({}, L.ReLU()), TypeError, "Sequential: an argument is not a Layer"),
-        (lambda: L.Residual(L.ReLU(), names=("", "")), ValueError, "Residual: names are the same"),
-        (
-            lambda: L.Sequential({"": L.Sequential({"fc": L.Linear(1, 1)}), "fc": L.Linear(1, 1)}),
-            ValueError,
-            "Sequential: names make two parameters the same, got 'fc.weight' twice",
-        ),
-    ],
-)
-def test_containers_check_names(
-    make: Callable[[], Layer], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=re.escape(message)):
-        make()
-
-
-# Construction and state.
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: L.Conv2d(0, 1, 1), "Conv2d: in_channels is not positive, got 0"),
-        (lambda: L.Conv2d(1, 1, 0), "Conv2d: kernel_size is not positive, got 0"),
-        (lambda: L.Conv2d(1, 1, TRIPLE), "Conv2d: kernel_size has 3 entries"),
-        (lambda: L.Conv2d(4, 6, 3, groups=3), "Conv2d: groups does not divide the channels, got 3"),
-        (lambda: L.ConvTranspose2d(4, 5, 3, groups=2), "ConvTranspose2d: groups does not divide"),
-        (lambda: L.Linear(3, -1), "Linear: out_features is not positive, got -1"),
-    ],
-)
-def test_layer_checks_its_sizes(make: Callable[[], Layer], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        make()
-
-
-def test_default_initialization_is_uniform_within_one_over_root_fan_in() -> None:
-    rng = np.random.default_rng(0)
-    for layer, fan_in in (
-        (L.Conv2d(16, 64, 3, groups=2, rng=rng), 8 * 9),
-        (L.ConvTranspose2d(16, 64, 3, rng=rng), 64 * 9),
-        (L.Linear(100, 200, rng=rng), 100),
-    ):
-        bound = 1 / np.sqrt(fan_in)
-        assert layer.bias is not None
-        for parameter in (layer.weight, layer.bias):
-            assert np.abs(parameter.value).max() <= bound
-            assert np.abs(parameter.value).max() > 0.9 * bound
-
-
-def test_same_seed_makes_same_weights() -> None:
-    first, second = (L.Conv2d(2, 3, 3, rng=np.random.default_rng(7)) for _ in range(2))
-    double = L.Conv2d(2, 3, 3, rng=np.random.default_rng(7), dtype=F64)
-    assert_same_bits(first.weight.value, second.weight.value)
-    assert_same_bits(first.weight.value, double.weight.value.astype(np.float32))
 
 
 def test_state_dict_round_trip(case: tuple[Layer, Array], rng: np.random.Generator) -> None:
@@ -479,22 +252,6 @@ def test_load_state_dict_is_all_or_nothing() -> None:
         for key, array in layer.state_dict().items():
             assert_same_bits(array, before[key])
     assert [p.version for p in layer.parameters()] == [0] * 4
-
-
-def test_parameters_come_in_definition_order() -> None:
-    model = L.Sequential(
-        L.Conv2d(1, 2, 3), L.Residual(L.BatchNorm2d(2), L.Conv2d(2, 2, 1)), L.Concat(L.Linear(4, 5))
-    )
-    assert [name for name, _ in model.named_parameters()] == [
-        "0.weight",
-        "0.bias",
-        "1.body.weight",
-        "1.body.bias",
-        "1.shortcut.weight",
-        "1.shortcut.bias",
-        "2.0.weight",
-        "2.0.bias",
-    ]
 
 
 def test_repr_reads_like_the_constructor() -> None:
@@ -553,21 +310,6 @@ def test_normalization_layers_of_torch_load_and_agree(rng: np.random.Generator) 
     np.testing.assert_allclose(ours.backward(g), tensor.grad.numpy(), rtol=1e-7, atol=1e-9)
     for parameter, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         np.testing.assert_allclose(parameter.grad, other.grad.numpy(), rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: L.GroupNorm(3, 4),
-            "GroupNorm: num_groups does not divide num_channels, got 3 and 4",
-        ),
-        (lambda: L.InstanceNorm2d(4, track_running_stats=True), "track_running_stats is not supp"),
-    ],
-)
-def test_normalization_layers_check_arguments(make: Callable[[], Layer], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 def test_state_dict_of_torch_loads_and_agrees(rng: np.random.Generator) -> None:

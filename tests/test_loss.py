@@ -22,6 +22,8 @@ CROSS_ENTROPY: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((9, 3), {"ignore_index": 0}),
     ((20, 6), {"weighted": True}),
     ((20, 6), {"weighted": True, "label_smoothing": 0.3, "ignore_index": 1}),
+    ((6, 10), {"soft": True}),
+    ((5, 4, 6), {"soft": True, "weighted": True, "label_smoothing": 0.2}),
 ]
 every_case = pytest.mark.parametrize(("shape", "options"), CROSS_ENTROPY)
 
@@ -34,6 +36,8 @@ def draw(
     if options.pop("weighted", False):
         options["weight"] = rng.uniform(0.2, 3, shape[1]).astype(dtype)
     logits = (3 * rng.standard_normal(shape)).astype(dtype)
+    if options.pop("soft", False):
+        return logits, rng.uniform(0, 0.3, shape).astype(dtype), options
     return logits, rng.integers(0, shape[1], (shape[0], *shape[2:])), options
 
 
@@ -135,6 +139,32 @@ def test_cross_entropy_leaves_out_terms_of_weight_zero(isa: str, dtype: DType) -
     assert np.isnan(nothing).all()
     assert np.isnan(F.cross_entropy(logits, np.array([1, 1]), weight=weight))
     assert np.isnan(F.cross_entropy(logits, np.array([0, 0]), ignore_index=0))
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.25}])
+def test_cross_entropy_of_certain_probabilities_is_that_of_classes(
+    options: dict[str, Any], dtype: DType, rng: np.random.Generator
+) -> None:
+    logits, target, _ = draw(rng, (9, 5), {}, dtype)
+    certain = np.eye(5, dtype=dtype)[target]
+    tolerance = {"rtol": 40 * np.finfo(dtype).eps, "atol": 4 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(
+        F.cross_entropy(logits, certain, **options),
+        F.cross_entropy(logits, target, **options),
+        **tolerance,
+    )
+    got = F.cross_entropy_backward(logits, certain, **options)
+    expected = F.cross_entropy_backward(logits, target, **options)
+    np.testing.assert_allclose(got, expected, **tolerance)
+
+
+def test_cross_entropy_leaves_out_classes_of_probability_zero(dtype: DType) -> None:
+    logits = np.array([[0, -np.inf, 0]], dtype)
+    target = np.array([[0.5, 0, 0.5]], dtype)
+    assert F.cross_entropy(logits, target) == pytest.approx(math.log(2))
+    np.testing.assert_allclose(F.cross_entropy_backward(logits, target), 0, atol=1e-7)
+    assert F.cross_entropy(logits, np.array([[0.5, 0.5, 0]], dtype)) == np.inf
+    assert np.isnan(F.cross_entropy(logits[:0], target[:0]))
 
 
 def test_cross_entropy_takes_every_unsigned_target(rng: np.random.Generator) -> None:

@@ -30,6 +30,10 @@ CASES: dict[str, tuple[Loss, Any]] = {
         CrossEntropyLoss(WEIGHT, ignore_index=4, label_smoothing=0.1),
         CLASSES,
     ),
+    "cross_entropy_probabilities": (
+        CrossEntropyLoss(WEIGHT, label_smoothing=0.1),
+        np.random.default_rng(1).dirichlet(np.ones(5), 6),
+    ),
     "multiclass_hinge": (MultiClassHingeLoss(margin=0.7), CLASSES),
     "mse": (MSELoss(), np.random.default_rng(1).standard_normal((6, 5))),
     "l1": (L1Loss(), np.random.default_rng(1).standard_normal((6, 5))),

@@ -224,6 +224,19 @@ def test_resumed_training_ends_with_the_same_bits(
     assert_same_run(whole, resumed)
 
 
+def test_resumed_training_with_mixup_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def mix(images: Any, labels: Any, rng: np.random.Generator) -> Any:
+        return data.mixup(images, labels, classes=2, rng=rng)
+
+    path = tmp_path / "checkpoint.safetensors"
+    whole = train(mix=mix)
+    assert [row.train_accuracy for row in whole[1].epochs] == [None] * 4
+    assert whole[1].epochs[-1].validation_accuracy == 1.0
+    with pytest.raises(TrainingInterrupted):
+        train(mix=mix, checkpoint=path, augment=Interrupt(12))
+    assert_same_run(whole, train(seed=9, mix=mix, checkpoint=path, resume=True))
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     whole = train(checkpoint=path)

@@ -99,21 +99,23 @@ from pyconv.functional.regression_loss import (
     smooth_l1_backward,
 )
 from pyconv.functional.response_norm import local_response_norm, local_response_norm_backward
-from pyconv.functional.smooth_activation import (
-    elu,
-    elu_backward,
+from pyconv.functional.sigmoid_activation import (
     gelu,
     gelu_backward,
-    selu,
-    selu_backward,
     sigmoid,
     sigmoid_backward,
     silu,
     silu_backward,
-    softplus,
-    softplus_backward,
     tanh,
     tanh_backward,
+)
+from pyconv.functional.smooth_activation import (
+    elu,
+    elu_backward,
+    selu,
+    selu_backward,
+    softplus,
+    softplus_backward,
 )
 from pyconv.functional.softmax import (
     log_softmax,

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Losses of classes, as one number over a batch, and their gradients.
 
-Cross entropy is a kernel; the others are a few passes over an (N, K) array, which NumPy does well enough.
+Cross entropy of classes is a kernel; the others are a few passes over an (N, K) array, which NumPy
+does well enough.
 """
 
 import numpy as np
 
 from pyconv import _core
 from pyconv.functional._arguments import Array, integer, number, require_float
+from pyconv.functional.soft_entropy import soft_entropy
 
 
 def _classes(
@@ -49,7 +51,7 @@ def _classes(
 def _entropy(
     function: str,
     logits: Array,
-    target: Array,
+    target: object,
     weight: Array | None,
     ignore_index: int,
     label_smoothing: float,
@@ -62,6 +64,8 @@ def _entropy(
             f"{function}: label_smoothing is out of range, got {smoothing}; expected 0 to 1"
         )
     ignored = integer(function, "ignore_index", ignore_index)
+    if isinstance(target, np.ndarray) and target.dtype.kind == "f":
+        return soft_entropy(function, logits, target, weight, ignored, smoothing, with_gradient)
     classes = _integers64(function, target)
     return _core.cross_entropy(function, logits, classes, weight, ignored, smoothing, with_gradient)
 
@@ -93,12 +97,12 @@ def cross_entropy(
     ----------
     logits : ndarray, shape (N, K) or (N, K, ...)
         float32 or float64.
-    target : ndarray of int, shape (N,) or (N, ...)
-        Classes, 0 to K - 1.
+    target : ndarray of int, shape (N,) or (N, ...), or of the dtype and shape of `logits`
+        Classes, 0 to K - 1; or the probability of every class.
     weight : ndarray, shape (K,), optional
-        Of each class; the mean is the weighted one.
+        Of each class; for classes the mean is the weighted one, for probabilities the plain one.
     ignore_index : int
-        Targets that do not count.
+        Targets that do not count; negative if they are probabilities.
     label_smoothing : float
         In [0, 1]: how much of each target is spread evenly over all classes.
 
@@ -112,17 +116,21 @@ def cross_entropy(
     ValueError
         Shapes do not fit together, or a value is out of range.
     TypeError
-        `logits` is neither float32 nor float64, or `target` holds no integers.
+        `logits` is neither float32 nor float64, or `target` holds neither integers nor
+        numbers of its dtype.
 
     Notes
     -----
-    ``-np.mean(np.log(softmax(logits))[np.arange(N), target])``
+    ``-np.mean(np.log(softmax(logits))[np.arange(N), target])``, and for probabilities
+    ``-np.mean(np.sum(target * np.log(softmax(logits)), axis=1))``
 
     Examples
     --------
     >>> import numpy as np
     >>> from pyconv import functional as F
     >>> round(F.cross_entropy(np.zeros((1, 4)), np.array([2])), 6)
+    1.386294
+    >>> round(F.cross_entropy(np.zeros((1, 4)), np.array([[0.0, 0.5, 0.5, 0.0]])), 6)
     1.386294
     """
     loss, _ = _entropy(

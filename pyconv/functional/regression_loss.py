@@ -4,7 +4,7 @@
 import numpy as np
 
 from pyconv.functional._arguments import Array, number, require_float
-from pyconv.functional.smooth_activation import sigmoid
+from pyconv.functional.sigmoid_activation import sigmoid
 
 
 def _wide(function: str, input: Array, target: Array, name: str = "logits") -> Array:

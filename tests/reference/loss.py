@@ -19,6 +19,10 @@ def _class_weights(
     w = np.ones(K) if weight is None else double(weight)
     factors = np.zeros(logits.shape)
     total = 0.0
+    if target.dtype.kind == "f":  # a probability of every class
+        for k in range(K):
+            factors[:, k] = ((1.0 - smoothing) * double(target[:, k]) + smoothing / K) * w[k]
+        return factors, logits.size / K
     for index in np.ndindex(target.shape):
         label = target[index]
         if label != ignore_index:
@@ -36,7 +40,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> float:
-    """Weighted mean of -log_softmax(logits)[target]."""
+    """Weighted mean of -log_softmax(logits)[target], or of its product with probabilities."""
     factors, total = _class_weights(logits, target, weight, ignore_index, label_smoothing)
     terms = np.where(factors == 0, 0.0, -factors * log_softmax(logits, axis=1))
     return float(np.sum(terms) / total)
