@@ -350,7 +350,9 @@ def test_python_floors_import_downwards_only(module: str, allowed: set[str]) -> 
 
 def repository_texts() -> list[Path]:
     suffixes = {".py", ".pyi", ".pyx", ".h", ".cpp", ".toml", ".md", ".txt", ".yml", ".yaml", ""}
-    folders = [ROOT / name for name in ("csrc", "pyconv", "tests", "bench", "docs", ".ci")]
+    folders = [
+        ROOT / name for name in ("csrc", "pyconv", "tests", "bench", "examples", "docs", ".ci")
+    ]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix]
     caches = {"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis"}

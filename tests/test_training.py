@@ -300,7 +300,7 @@ def test_checkpoint_refuses_damage(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"epochs": 0}, "fit: epochs is not positive, got 0"),
-        ({"patience": 0}, "fit: patience needs validation_data, got patience=0"),
+        ({"patience": 0}, "fit: patience is not positive, got 0"),
         ({"patience": 2, "validation_data": None}, "fit: patience needs validation_data"),
         ({"max_grad_norm": 0.0}, "fit: max_grad_norm is not positive, got 0.0"),
         ({"max_grad_norm": math.nan}, "fit: max_grad_norm is not positive, got nan"),
