@@ -83,13 +83,15 @@ def test_functions_are_documented(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("module", ["pyconv.functional", "pyconv.runtime"])
+@pytest.mark.parametrize(
+    "module", ["pyconv.functional", "pyconv.runtime", "pyconv.optim", "pyconv.training"]
+)
 def test_examples_print_what_they_say(module: str) -> None:
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     loaded = importlib.import_module(module)
     examples = 0
     for value in vars(loaded).values():
-        if inspect.isfunction(value):
+        if inspect.isfunction(value) or inspect.isclass(value):
             for example in finder.find(value, value.__name__, globs={}):
                 runner.run(example)
                 examples += len(example.examples)

@@ -64,6 +64,7 @@ class StepSchedule(Schedule):
 
     Examples
     --------
+    >>> from pyconv.optim import StepSchedule
     >>> schedule = StepSchedule(0.5, step_size=2, gamma=0.5)
     >>> [schedule(step) for step in range(5)]
     [0.5, 0.5, 0.25, 0.25, 0.125]
@@ -222,6 +223,7 @@ class OneCycleSchedule(Schedule):
 
     Examples
     --------
+    >>> from pyconv.optim import OneCycleSchedule
     >>> schedule = OneCycleSchedule(1.0, steps=10, pct_start=0.5)
     >>> [round(schedule(step), 2) for step in (0, 2, 4, 7, 9)]
     [0.04, 0.52, 1.0, 0.35, 0.0]

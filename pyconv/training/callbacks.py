@@ -43,6 +43,7 @@ class Callback:
 
     Examples
     --------
+    >>> from pyconv.training import Callback
     >>> class StopWhenGood(Callback):
     ...     def on_epoch_end(self, context):
     ...         return context.history.epochs[-1].train_loss < 0.01
