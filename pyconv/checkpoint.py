@@ -1,54 +1,69 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checkpoints: all that the next epoch depends on, in one safetensors file.
 
-Tensors are called ``model.*``, ``optimizer.*`` and ``best.*`` (the weights that early stopping would
-go back to); the states of the random generators and the history are JSON in the metadata.
+A run has parts with a state each: the model, the optimizer, and what else has one. Their tensors are
+called ``<part>.*``; the states of the random generators and the history are JSON in the metadata.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyconv.io import PathLike, load_safetensors, save_safetensors
 from pyconv.layers.base import Layer
-from pyconv.optim import Optimizer
 
-__all__ = ["CheckpointError", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointError", "Stateful", "generators_of", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = "pyconv checkpoint 1"
+_FORMAT = "pyconv checkpoint 2"
 
-Row = dict[str, Any]
+Generators = Mapping[str, np.random.Generator]
 
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, or belongs to another run."""
 
 
+class Stateful(Protocol):
+    """What a part of a run has to do."""
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of the state, as arrays."""
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]], /) -> None:
+        """Take over a state that `state_dict` returned; ValueError or TypeError if it cannot."""
+
+
 def save_checkpoint(
     path: PathLike,
-    model: Layer,
-    optimizer: Optimizer,
-    rng: np.random.Generator,
+    parts: Mapping[str, Stateful],
+    generators: Generators,
     run: Mapping[str, str],
-    history: Sequence[Row],
-    best: Mapping[str, NDArray[Any]],
+    history: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint, atomically."""
+    """Write a checkpoint, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    parts : mapping of str to Stateful
+        Names without a dot.
+    generators : mapping of str to numpy.random.Generator
+    run : mapping of str to str
+        What a run that resumes must have in common with this one.
+    history : mapping
+        Any JSON value.
+    """
     tensors = {
-        f"{group}.{name}": array
-        for group, state in (
-            ("model", model.state_dict()),
-            ("optimizer", optimizer.state_dict()),
-            ("best", best),
-        )
-        for name, array in state.items()
+        f"{part}.{name}": array
+        for part, owner in parts.items()
+        for name, array in owner.state_dict().items()
     }
-    states = {name: rng.bit_generator.state for name, rng in _generators(model, rng).items()}
+    states = {name: generator.bit_generator.state for name, generator in generators.items()}
     metadata = {
         "format": _FORMAT,
         "run": json.dumps(dict(run)),
@@ -61,18 +76,16 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: PathLike,
-    model: Layer,
-    optimizer: Optimizer,
-    rng: np.random.Generator,
+    parts: Mapping[str, Stateful],
+    generators: Generators,
     run: Mapping[str, str],
-) -> tuple[list[Row], dict[str, NDArray[Any]]]:
-    """Put model, optimizer and generators into the state of a checkpoint.
+) -> dict[str, Any]:
+    """Put parts and generators into the state of a checkpoint.
 
     Returns
     -------
-    history : list of dict
-    best : dict of str to ndarray
-        Empty if there is no best epoch.
+    dict
+        The history.
 
     Raises
     ------
@@ -87,33 +100,26 @@ def load_checkpoint(
         raise CheckpointError(str(error)) from None
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of pyconv")
-    groups: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "optimizer": {}, "best": {}}
+    groups: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in parts}
     try:
-        for name, tensor in tensors.items():
-            group, _, key = name.partition(".")
-            groups[group][key] = tensor
         _check_run(json.loads(metadata["run"]), run)
-        history: list[Row] = json.loads(metadata["history"])
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            groups[part][key] = tensor
+        history: dict[str, Any] = json.loads(metadata["history"])
         states = json.loads(metadata["rng"])
-        generators = _generators(model, rng)
         if states.keys() != generators.keys():
             raise ValueError("it has other random generators than the model")
-        model.load_state_dict(groups["model"])
-        optimizer.load_state_dict(groups["optimizer"])
+        for part, owner in parts.items():
+            owner.load_state_dict(groups[part])
         for name, generator in generators.items():
             generator.bit_generator.state = states[name]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot resume from it ({error})") from None
-    return history, groups["best"]
+    return history
 
 
-def _check_run(saved: Mapping[str, str], run: Mapping[str, str]) -> None:
-    for key in sorted(saved.keys() | run.keys()):
-        if saved.get(key) != run.get(key):
-            raise ValueError(f"it was made with {key}={saved.get(key)}, not {run.get(key)}")
-
-
-def _generators(model: Layer, rng: np.random.Generator) -> dict[str, np.random.Generator]:
+def generators_of(model: Layer, rng: np.random.Generator) -> dict[str, np.random.Generator]:
     """Return the generator of the training loop and those of all layers that have one."""
     generators = {"": rng}
     for name, layer in model.named_layers():
@@ -121,3 +127,9 @@ def _generators(model: Layer, rng: np.random.Generator) -> dict[str, np.random.G
         if isinstance(generator, np.random.Generator):
             generators[name or "model"] = generator
     return generators
+
+
+def _check_run(saved: Mapping[str, str], run: Mapping[str, str]) -> None:
+    for key in sorted(saved.keys() | run.keys()):
+        if saved.get(key) != run.get(key):
+            raise ValueError(f"it was made with {key}={saved.get(key)}, not {run.get(key)}")

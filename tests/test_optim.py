@@ -14,7 +14,6 @@ from pyconv.optim import (
     SGD,
     Adam,
     AdamW,
-    CosineSchedule,
     Optimizer,
     RMSprop,
     clip_grad_norm,
@@ -182,22 +181,11 @@ def test_load_state_dict_refuses_another_optimizer() -> None:
         (lambda: clip_grad_norm(parameters(), float("nan")), "max_norm is out of range, got nan"),
         (lambda: clip_grad_value(parameters(), -1), "clip_grad_value: clip_value is out of range"),
         (lambda: AdamW(parameters(), weight_decay=-1), "AdamW: weight_decay is out of range"),
-        (lambda: CosineSchedule(0.1, 10, warmup=11), "CosineSchedule: warmup is out of range"),
     ],
 )
 def test_optimizer_checks_arguments(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_cosine_schedule_rises_and_falls() -> None:
-    schedule = CosineSchedule(2.0, 110, warmup=10, final=0.5)
-    rates = [schedule(step) for step in range(120)]
-    assert rates[0] == 0.2
-    assert rates[9] == rates[10] == 2.0
-    assert rates[60] == pytest.approx(1.25)
-    assert rates[110:] == [0.5] * 10
-    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 # The kernels -------------------------------------------------------------------------------------

@@ -83,13 +83,15 @@ def test_functions_are_documented(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("module", ["pyconv.functional", "pyconv.runtime"])
+@pytest.mark.parametrize(
+    "module", ["pyconv.functional", "pyconv.runtime", "pyconv.optim", "pyconv.training"]
+)
 def test_examples_print_what_they_say(module: str) -> None:
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     loaded = importlib.import_module(module)
     examples = 0
     for value in vars(loaded).values():
-        if inspect.isfunction(value):
+        if inspect.isfunction(value) or inspect.isclass(value):
             for example in finder.find(value, value.__name__, globs={}):
                 runner.run(example)
                 examples += len(example.examples)
@@ -350,7 +352,9 @@ def test_python_floors_import_downwards_only(module: str, allowed: set[str]) -> 
 
 def repository_texts() -> list[Path]:
     suffixes = {".py", ".pyi", ".pyx", ".h", ".cpp", ".toml", ".md", ".txt", ".yml", ".yaml", ""}
-    folders = [ROOT / name for name in ("csrc", "pyconv", "tests", "bench", "docs", ".ci")]
+    folders = [
+        ROOT / name for name in ("csrc", "pyconv", "tests", "bench", "examples", "docs", ".ci")
+    ]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix]
     caches = {"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".hypothesis"}

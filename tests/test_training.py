@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The training loop: it learns, it stops early, and it resumes to the same bits."""
+"""The training loop: it learns, it stops early, and it minds its options."""
 
+import json
 import math
 import re
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,58 +11,14 @@ import numpy as np
 import pytest
 
 from checks import assert_same_bits
-from pyconv import data, models
-from pyconv.checkpoint import CheckpointError
+from pyconv import models
 from pyconv.data import Dataset
-from pyconv.io import load_safetensors, save_safetensors
+from pyconv.io import write_json
 from pyconv.layers import Flatten, Layer, Linear, Sequential
 from pyconv.losses import CrossEntropyLoss, MSELoss
-from pyconv.optim import SGD, Adam, CosineSchedule
-from pyconv.training import History, TrainingInterrupted, evaluate, fit, predict
-
-
-def stripes(count: int, seed: int = 0) -> Dataset:
-    """Return noisy 8 x 8 images of horizontal (0) or vertical (1) stripes."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count)
-    images = rng.integers(0, 120, (count, 1, 8, 8))
-    images[labels == 0, :, ::2] += 100
-    images[labels == 1, :, :, ::2] += 100
-    return Dataset(images.astype(np.uint8), labels, ("horizontal", "vertical"))
-
-
-TRAIN, VALIDATION = stripes(70), stripes(30, seed=1)
-
-
-def train(
-    *, epochs: int = 4, seed: int = 0, model: Layer | None = None, **options: Any
-) -> tuple[Layer, History]:
-    """Train a small network with everything random there is: dropout, augmentation, order."""
-    rng = np.random.default_rng(seed)
-    if model is None:
-        model = models.LeNetBN(
-            1, 2, 8, channels=(4,), hidden=8, rng=np.random.default_rng(seed + 100)
-        )
-    arguments: dict[str, Any] = {
-        "validation_data": VALIDATION,
-        "augment": lambda images, rng: data.random_shift(images, 1, rng=rng),
-        "schedule": CosineSchedule(0.02, 20, warmup=3),
-        "progress": False,
-    } | options
-    optimizer = Adam(model.parameters(), 0.02)
-    loss = CrossEntropyLoss()
-    history = fit(model, loss, optimizer, TRAIN, epochs=epochs, batch_size=16, rng=rng, **arguments)
-    return model, history
-
-
-def assert_same_run(one: tuple[Layer, History], two: tuple[Layer, History]) -> None:
-    """Compare two runs bit by bit, their durations apart."""
-    assert [replace(row, seconds=0) for row in one[1].epochs] == [
-        replace(row, seconds=0) for row in two[1].epochs
-    ]
-    other = two[0].state_dict()
-    for name, array in one[0].state_dict().items():
-        assert_same_bits(array, other[name])
+from pyconv.optim import SGD, CosineSchedule, PlateauSchedule
+from pyconv.training import Callback, Context, Epoch, evaluate, fit, predict
+from runs import TRAIN, VALIDATION, assert_same_run, small_network, stripes, train
 
 
 def test_fit_learns_and_tells_its_history() -> None:
@@ -76,6 +31,24 @@ def test_fit_learns_and_tells_its_history() -> None:
     assert history.seconds > 0
     assert not history.stopped_early
     assert history.as_rows()[0]["train_loss"] == first.train_loss
+
+
+def test_history_is_json(tmp_path: Path) -> None:
+    _, history = train(epochs=2, metrics={"zeros": lambda outputs, _: np.float32(len(outputs))})
+    write_json(tmp_path / "history.json", history.as_rows())
+    rows = json.loads((tmp_path / "history.json").read_text())
+    assert rows == history.as_rows()
+    assert [Epoch(**row) for row in rows] == history.epochs
+    assert list(rows[0]) == [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "lr",
+        "seconds",
+        "metrics",
+    ]
 
 
 def test_fit_is_reproducible() -> None:
@@ -146,6 +119,201 @@ def test_fit_sees_every_image_once_an_epoch() -> None:
     assert (shown[:70] != shown[70:]).any()
 
 
+# Metrics
+
+
+def test_metrics_see_the_whole_validation_data() -> None:
+    shapes: list[Any] = []
+
+    def accuracy(outputs: Any, targets: Any) -> float:
+        shapes.append((outputs.shape, targets.shape))
+        return float(np.mean(outputs.argmax(axis=1) == targets))
+
+    big = stripes(300, seed=3)  # more than one batch of the validation
+    model, history = train(
+        epochs=2,
+        validation_data=big,
+        metrics={"share": accuracy, "first": lambda outputs, _: outputs[0, 0]},
+    )
+    assert shapes == [((300, 2), (300,))] * 2
+    for row in history.epochs:
+        assert row.metrics["share"] == row.validation_accuracy
+    assert history.epochs[-1].metrics["first"] == predict(model, big.images)[0, 0]
+
+
+def test_metrics_of_scikit_learn_can_be_used() -> None:
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+
+    def macro_f1(outputs: Any, targets: Any) -> Any:
+        return metrics.f1_score(targets, outputs.argmax(axis=1), average="macro")
+
+    model, history = train(metrics={"f1": macro_f1})
+    predictions = predict(model, VALIDATION.images).argmax(axis=1)
+    expected = metrics.f1_score(VALIDATION.labels, predictions, average="macro")
+    assert history.epochs[-1].metrics["f1"] == expected
+
+
+# Averaged weights
+
+
+class Record(Callback):
+    """Keeps the model's state after every step and at the end of every epoch."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
+
+    def on_batch_end(self, context: Context) -> None:
+        self.steps.append(context.model.state_dict())
+
+    def on_epoch_end(self, context: Context) -> None:
+        self.epochs.append(context.model.state_dict())
+
+
+def test_ema_is_the_weighted_mean_of_all_steps() -> None:
+    record, decay = Record(), 0.8
+    model, _ = train(epochs=2, ema_decay=decay, callbacks=[record])
+    assert len(record.steps) == 10
+    for steps, averaged in ((5, record.epochs[0]), (10, record.epochs[1])):
+        shares = decay ** np.arange(steps - 1, -1, -1.0)
+        for name, array in averaged.items():
+            values = np.stack([state[name] for state in record.steps[:steps]])
+            if array.dtype.kind == "f":
+                expected = np.average(values.astype(np.float64), axis=0, weights=shares)
+                # Each step rounds the difference, its multiple and the sum.
+                bound = 3 * steps * np.finfo(array.dtype).eps * np.abs(values).max(axis=0)
+                assert (np.abs(array - expected) <= bound).all(), name
+                assert (array != values[-1]).any(), name
+            else:
+                assert array == values[-1] == steps
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, record.epochs[-1][name])
+    assert not model.training
+
+
+def test_ema_is_what_is_validated_and_does_not_disturb_the_training() -> None:
+    with_average, without = Record(), Record()
+    model, history = train(epochs=3, ema_decay=0.9, callbacks=[with_average])
+    train(epochs=3, callbacks=[without])
+    for one, other in zip(with_average.steps, without.steps, strict=True):
+        for name, array in one.items():
+            assert_same_bits(array, other[name])
+    row = history.epochs[-1]
+    assert evaluate(model, CrossEntropyLoss(), VALIDATION) == (
+        row.validation_loss,
+        row.validation_accuracy,
+    )
+
+
+def test_ema_with_patience_ends_with_the_best_average() -> None:
+    record = Record()
+    model, history = train(epochs=6, ema_decay=0.9, patience=6, callbacks=[record])
+    losses = [row.validation_loss for row in history.epochs]
+    best = record.epochs[losses.index(min(filter(None, losses)))]
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, best[name])
+
+
+def test_ema_is_taken_out_of_the_model_when_validation_fails() -> None:
+    def fail(outputs: Any, targets: Any) -> float:
+        raise RuntimeError("no metric today")
+
+    model, record = small_network(), Record()
+    with pytest.raises(RuntimeError, match="no metric today"):
+        train(model=model, ema_decay=0.9, metrics={"fail": fail}, callbacks=[record])
+    for name, array in model.state_dict().items():
+        assert_same_bits(array, record.steps[-1][name])
+
+
+# Callbacks and schedules
+
+
+class Log(Callback):
+    """Writes down what it hears under its name; stops after an epoch if told to."""
+
+    def __init__(self, name: str, heard: list[tuple[Any, ...]], stop: int | None = None) -> None:
+        self.name, self.heard, self.stop = name, heard, stop
+
+    def on_epoch_start(self, context: Context) -> None:
+        self.heard.append((self.name, "start", context.epoch, len(context.history.epochs)))
+
+    def on_batch_end(self, context: Context) -> None:
+        assert context.model.training
+        self.heard.append(
+            (self.name, "batch", context.optimizer.steps, math.isfinite(context.loss))
+        )
+
+    def on_epoch_end(self, context: Context) -> bool:
+        assert not context.model.training
+        self.heard.append((self.name, "end", context.epoch, len(context.history.epochs)))
+        return context.epoch == self.stop
+
+
+def test_callbacks_are_called_in_order() -> None:
+    heard: list[tuple[Any, ...]] = []
+    train(epochs=2, callbacks=[Log("a", heard), Log("b", heard)])
+    expected: list[tuple[Any, ...]] = []
+    for epoch in (1, 2):
+        expected += [(name, "start", epoch, epoch - 1) for name in "ab"]
+        steps = range(5 * epoch - 4, 5 * epoch + 1)
+        expected += [(name, "batch", step, True) for step in steps for name in "ab"]
+        expected += [(name, "end", epoch, epoch) for name in "ab"]
+    assert heard == expected
+
+
+def test_callback_stops_the_training_after_all_were_called() -> None:
+    heard: list[tuple[Any, ...]] = []
+    _, history = train(epochs=4, callbacks=[Log("a", heard, stop=2), Log("b", heard)])
+    assert history.stopped_early
+    assert len(history.epochs) == 2
+    assert heard[-1] == ("b", "end", 2, 2)
+    _, history = train(epochs=2, callbacks=[Log("a", heard, stop=2)])
+    assert not history.stopped_early
+
+
+@pytest.mark.parametrize("method", ["on_epoch_start", "on_batch_end", "on_epoch_end"])
+def test_what_callbacks_raise_reaches_the_caller(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback, error = Callback(), OSError("no room for the log")
+
+    def fail(context: Context) -> None:
+        raise error
+
+    monkeypatch.setattr(callback, method, fail)
+    with pytest.raises(OSError, match="no room") as raised:
+        train(callbacks=[callback])
+    assert raised.value is error
+
+
+def test_plateau_schedule_hears_the_validation_loss() -> None:
+    loss = Scripted([0.9, 0.5, 0.6, 0.7, 0.4])
+    loss.model = model = small_network()
+    history = fit(
+        model,
+        loss,
+        SGD(model.parameters(), 0.01),
+        TRAIN,
+        epochs=5,
+        rng=np.random.default_rng(0),
+        validation_data=VALIDATION,
+        schedule=PlateauSchedule(0.01, factor=0.5, patience=0),
+        progress=False,
+    )
+    assert [row.lr for row in history.epochs] == [0.01, 0.01, 0.01, 0.005, 0.0025]
+
+
+def test_plateau_schedule_hears_the_training_loss_where_there_is_no_other() -> None:
+    heard: list[float] = []
+
+    class Ear(CosineSchedule):
+        def epoch_end(self, loss: float) -> None:
+            heard.append(loss)
+
+    _, history = train(validation_data=None, schedule=Ear(0.02, 20))
+    assert heard == [row.train_loss for row in history.epochs]
+
+
 # Early stopping
 
 
@@ -191,132 +359,24 @@ def test_patience_stops_and_restores_the_best_weights() -> None:
         assert name != "0.weight" or (array != loss.states[4][name]).any()
 
 
-# Checkpoints
-
-
-class Interrupt:
-    """An augmentation that presses Ctrl-C before a certain batch."""
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-
-    def __call__(self, images: Any, rng: np.random.Generator) -> Any:
-        if self.batch == 0:
-            raise KeyboardInterrupt
-        self.batch -= 1
-        return data.random_shift(images, 1, rng=rng)
-
-
-@pytest.mark.parametrize("batch", [0, 3, 5, 12, 19])
-@pytest.mark.parametrize("patience", [None, 2])
-def test_resumed_training_ends_with_the_same_bits(
-    tmp_path: Path, batch: int, patience: int | None
-) -> None:
-    whole = train(epochs=4, patience=patience)
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(TrainingInterrupted) as interrupted:
-        train(epochs=4, patience=patience, checkpoint=path, augment=Interrupt(batch))
-    done = batch // 5
-    assert len(interrupted.value.history.epochs) == done
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    # Another seed: all that is random has to come out of the checkpoint.
-    resumed = train(epochs=4, seed=9, patience=patience, checkpoint=path, resume=True)
-    assert_same_run(whole, resumed)
-
-
-def test_resumed_training_with_mixup_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def mix(images: Any, labels: Any, rng: np.random.Generator) -> Any:
-        return data.mixup(images, labels, classes=2, rng=rng)
-
-    path = tmp_path / "checkpoint.safetensors"
-    whole = train(mix=mix)
-    assert [row.train_accuracy for row in whole[1].epochs] == [None] * 4
-    assert whole[1].epochs[-1].validation_accuracy == 1.0
-    with pytest.raises(TrainingInterrupted):
-        train(mix=mix, checkpoint=path, augment=Interrupt(12))
-    assert_same_run(whole, train(seed=9, mix=mix, checkpoint=path, resume=True))
-
-
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.safetensors"
-    whole = train(checkpoint=path)
-    before = path.read_bytes()
-    assert_same_run(whole, train(seed=3, checkpoint=path, resume=True))
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])
-def test_checkpoint_takes_any_bit_generator(tmp_path: Path, bits: Any) -> None:
-    path = tmp_path / "checkpoint.safetensors"
-
-    def run(epochs: int, seed: int, **options: Any) -> tuple[Layer, History]:
-        rng = np.random.Generator(bits(seed))
-        model = models.LeNetBN(1, 2, 8, channels=(4,), hidden=8, rng=rng)
-        history = fit(
-            model,
-            CrossEntropyLoss(),
-            SGD(model.parameters(), 0.01, 0.9),
-            TRAIN,
-            epochs=epochs,
-            rng=rng,
-            progress=False,
-            **options,
-        )
-        return model, history
-
-    run(2, seed=0, checkpoint=path)
-    assert_same_run(run(4, seed=0), run(4, seed=1, checkpoint=path, resume=True))
-
-
-def test_checkpoint_refuses_another_run(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.safetensors"
-    train(epochs=1, checkpoint=path, run={"seed": "0"})
-    message = f"{path}: cannot resume from it (it was made with seed=0, not 1)"
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
-        train(checkpoint=path, resume=True, run={"seed": "1"})
-    with pytest.raises(CheckpointError, match="other random generators"):
-        train(
-            model=models.LeNet(1, 2, 8),
-            checkpoint=path,
-            resume=True,
-            run={"seed": "0"},
-        )
-
-
-def test_checkpoint_refuses_damage(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
-        train(checkpoint=path, resume=True)
-    train(epochs=1, checkpoint=path)
-    content = path.read_bytes()
-    path.write_bytes(content[:-10])
-    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
-        train(checkpoint=path, resume=True)
-    save_safetensors(path, {"a": np.zeros(3)})
-    with pytest.raises(CheckpointError, match="not a checkpoint of this version"):
-        train(checkpoint=path, resume=True)
-    path.write_bytes(content)
-    tensors, metadata = load_safetensors(path)
-    save_safetensors(path, tensors, metadata | {"history": '[{"year": 1}]'})
-    with pytest.raises(CheckpointError, match="has a damaged history"):
-        train(checkpoint=path, resume=True)
-    for key, value in (("rng", "{}"), ("history", "no json"), ("run", "[1]")):
-        save_safetensors(path, tensors, metadata | {key: value})
-        with pytest.raises(CheckpointError, match="cannot resume from it"):
-            train(checkpoint=path, resume=True)
-
-
-# Arguments, progress, prediction
+# Arguments and prediction
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"epochs": 0}, "fit: epochs is not positive, got 0"),
-        ({"patience": 0}, "fit: patience needs validation_data, got patience=0"),
+        ({"patience": 0}, "fit: patience is not positive, got 0"),
         ({"patience": 2, "validation_data": None}, "fit: patience needs validation_data"),
         ({"max_grad_norm": 0.0}, "fit: max_grad_norm is not positive, got 0.0"),
         ({"max_grad_norm": math.nan}, "fit: max_grad_norm is not positive, got nan"),
+        ({"ema_decay": 1.0}, "fit: ema_decay is out of range, got 1.0; expected between 0 and 1"),
+        ({"ema_decay": math.nan}, "fit: ema_decay is out of range, got nan"),
+        (
+            {"metrics": {"a": max}, "validation_data": None},
+            "fit: metrics needs validation_data, got validation_data=None; expected a Dataset",
+        ),
+        ({"batch_size": 0}, "fit: batch_size is not positive, got 0"),
         ({"resume": True}, "fit: resume needs a checkpoint, got None"),
         ({"validation_data": stripes(0)}, "fit: validation_data is empty"),
     ],
@@ -326,44 +386,27 @@ def test_fit_checks_arguments(options: dict[str, Any], message: str) -> None:
         train(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": {"f1": 3}}, "fit: metrics['f1'] is not callable, got 3"),
+        (
+            {"callbacks": [print]},
+            "fit: callbacks has something else, got <built-in function print>",
+        ),
+    ],
+)
+def test_fit_checks_functions(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        train(**options)
+
+
 def test_fit_stops_when_the_loss_explodes() -> None:
     with (
         np.errstate(all="ignore"),
         pytest.raises(FloatingPointError, match=r"fit: the loss became (nan|inf) at step"),
     ):
         train(model=models.LeNet(1, 2, 8), schedule=lambda _: 1e30)
-
-
-def test_progress_bar_shows_epochs(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm", reason="tqdm is not installed")
-    train(epochs=2, progress=True)
-    shown = capsys.readouterr().err
-    assert "epoch 2/2" in shown
-    assert "10/10" in shown
-    assert "accuracy" in shown
-
-
-def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    train(epochs=2, progress=None)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert "validation accuracy" in lines[1]
-
-
-def test_progress_can_be_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    train(epochs=1, progress=False)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_missing_tqdm_matters_only_if_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"a progress bar needs tqdm.*pyconv-nn\[train\]"):
-        train(epochs=1, progress=True)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    train(epochs=1, progress=None)
-    assert capsys.readouterr().err.startswith("epoch 1/1")
 
 
 def test_predict_returns_logits_in_eval_mode() -> None:

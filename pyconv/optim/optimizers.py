@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Optimizers, what is done to gradients before a step, and a learning-rate schedule.
+"""Optimizers: SGD, Adam, AdamW and RMSprop.
 
 An optimizer changes parameters in place from their gradients. It allocates its state when it is made,
 nothing in `step`, which is one call for all parameters. With g the gradient, w the value::
@@ -16,7 +16,6 @@ References
 Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum. ICML 2013.
 Kingma, Ba: Adam. ICLR 2015, algorithm 1. Loshchilov, Hutter: Decoupled Weight Decay. ICLR 2019.
 Tieleman, Hinton: Lecture 6.5, rmsprop. Neural Networks for Machine Learning, 2012.
-Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML 2013.
 """
 
 from __future__ import annotations
@@ -30,17 +29,6 @@ from numpy.typing import NDArray
 
 from pyconv import _core
 from pyconv.layers.base import Parameter
-
-__all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "CosineSchedule",
-    "Optimizer",
-    "RMSprop",
-    "clip_grad_norm",
-    "clip_grad_value",
-]
 
 
 class Optimizer:
@@ -289,85 +277,3 @@ class RMSprop(Optimizer):
             self.weight_decay,
             self.l1,
         )
-
-
-def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
-    """Scale all gradients, in place, so that their common norm is at most `max_norm`.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-    max_norm : float
-        Not negative.
-
-    Returns
-    -------
-    float
-        The norm before: the root of the sum of all squares, summed in float64.
-
-    Notes
-    -----
-    ``grad *= min(1, max_norm / (norm + 1e-6))``, as torch does. If a gradient holds a NaN the norm is
-    NaN, and so are all gradients afterwards. If one holds an infinity the norm is infinite, and all
-    gradients become 0, but for the infinite ones, which become NaN.
-    """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm: max_norm is out of range, got {max_norm}; expected >= 0")
-    grads = [parameter.grad for parameter in dict.fromkeys(parameters)]
-    norm = math.sqrt(_core.sum_of_squares("clip_grad_norm", grads))
-    factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:
-        _core.scale_arrays("clip_grad_norm", grads, factor)
-    return norm
-
-
-def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
-    """Bring every value of every gradient into [-clip_value, clip_value], in place; NaN stays.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-    clip_value : float
-        Not negative.
-    """
-    if not clip_value >= 0:
-        raise ValueError(
-            f"clip_grad_value: clip_value is out of range, got {clip_value}; expected >= 0"
-        )
-    _core.clip_arrays("clip_grad_value", [parameter.grad for parameter in parameters], clip_value)
-
-
-class CosineSchedule:
-    """Learning rate that rises linearly for `warmup` steps, then falls along half a cosine.
-
-    ``lr = schedule(step)`` depends on the step only, so a resumed run needs no state of it.
-
-    Parameters
-    ----------
-    peak : float
-        The largest rate.
-    steps : int
-        Length of the training in optimizer steps.
-    warmup : int
-        Steps of linear rise from 0.
-    final : float
-        The rate at the end.
-
-    References
-    ----------
-    Loshchilov, Hutter: SGDR: Stochastic Gradient Descent with Warm Restarts. ICLR 2017, equation 5.
-    """
-
-    def __init__(self, peak: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> None:
-        if not 0 <= warmup <= steps:
-            raise ValueError(
-                f"CosineSchedule: warmup is out of range, got {warmup}; expected 0 to {steps}"
-            )
-        self.peak, self.steps, self.warmup, self.final = peak, steps, warmup, final
-
-    def __call__(self, step: int) -> float:
-        """Return the rate for the given step, counted from 0."""
-        if step < self.warmup:
-            return self.peak * (step + 1) / self.warmup
-        progress = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
-        return self.final + 0.5 * (self.peak - self.final) * (1 + math.cos(math.pi * progress))
