@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The torch backend against torch itself: OpInfo's samples and errors, gradients, whole models."""
+
+from __future__ import annotations
+
+import copy
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyconv import functional as F
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed")
+from pyconv.backends import torch as backend
+from pyconv.backends.torch import convolution, modules
+
+# Of torch, in its own even convolutions with padding="same".
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+
+# OpInfo ------------------------------------------------------------------------------------------
+
+# How many of the samples of torch 2.13, of either dtype, pyconv computes. The others: transposed
+# convolutions whose output padding exceeds the stride, tensors without axes or without channels,
+# losses that are not the mean or whose targets are probabilities, pools over volumes.
+COVERED = {
+    "conv1d": 10,
+    "conv2d": 30,
+    "conv3d": 20,
+    "conv_transpose1d": 10,
+    "conv_transpose2d": 10,
+    "conv_transpose3d": 8,
+    "max_pool1d": 864,
+    "max_pool2d": 1440,
+    "max_pool3d": 0,
+    "avg_pool1d": 9,
+    "avg_pool2d": 7,
+    "avg_pool3d": 0,
+    "linear": 18,
+    "batch_norm": 10,
+    "relu": 4,
+    "log_softmax": 6,
+    "cross_entropy": 7,
+}
+
+
+def operators(name: str) -> list[Any]:
+    """Return OpInfo's entries for a function, or skip: the module is private to torch."""
+    internal = pytest.importorskip(
+        "torch.testing._internal.common_methods_invocations",
+        reason="this torch has no OpInfo",
+        exc_type=ImportError,
+    )
+    found = [op for op in internal.op_db if op.name.removeprefix("nn.functional.") == name]
+    assert found
+    return found
+
+
+def samples(name: str, dtype: Any) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(20260101)
+        for sample in operators(name)[0].sample_inputs("cpu", dtype, requires_grad=True):
+            yield sample.input, sample.args, sample.kwargs
+
+
+def first(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def made_by_pyconv(output: Any) -> bool:
+    """Return whether a Function of the backend is in the graph of a tensor."""
+    nodes = [output.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if getattr(node, "_forward_cls", object).__module__.startswith("pyconv."):
+            return True
+        nodes += [parent for parent, _ in getattr(node, "next_functions", ())]
+    return False
+
+
+def assert_close(ours: Any, theirs: Any, *terms: Any) -> None:
+    """Check against the largest value: a sum that cancels keeps the rounding errors of its terms.
+
+    These sums have some ten to some hundred products each, and as many roundings. `terms` are what a
+    gradient is made of: that of batch norm with two values in a channel cancels altogether.
+    """
+    assert ours.dtype == theirs.dtype
+    assert ours.shape == theirs.shape
+    if not theirs.is_floating_point():
+        assert torch.equal(ours, theirs)
+    elif theirs.numel():
+        largest = max(t.detach().abs().nan_to_num().max().item() for t in (theirs, *terms))
+        bound = 100 * torch.finfo(theirs.dtype).eps * largest
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=bound, equal_nan=True)
+
+
+def assert_agrees(ours: Any, theirs: Any, inputs: list[Any], rng: np.random.Generator) -> None:
+    """Check results, and gradients for random `grad_output`."""
+    pairs = zip(ours, theirs, strict=True) if isinstance(theirs, tuple) else [(ours, theirs)]
+    for got, expected in pairs:
+        assert_close(got, expected)
+    ours, theirs = first(ours), first(theirs)
+    assert ours.requires_grad == theirs.requires_grad
+    if theirs.requires_grad:
+        grad = torch.from_numpy(rng.standard_normal(tuple(theirs.shape))).to(theirs.dtype)
+        for got, expected in zip(
+            torch.autograd.grad(ours, inputs, grad, allow_unused=True),
+            torch.autograd.grad(theirs, inputs, grad, allow_unused=True),
+            strict=True,
+        ):
+            assert_close(got, expected, *([grad] if grad.numel() else []))
+
+
+def differentiable(*groups: Any) -> list[Any]:
+    values = [value for group in groups for value in group]
+    return [value for value in values if isinstance(value, torch.Tensor) and value.requires_grad]
+
+
+def fresh(arguments: Any) -> Any:
+    """Return arguments whose running statistics are copies, as batch norm changes them."""
+    return [
+        value.clone() if isinstance(value, torch.Tensor) and not value.requires_grad else value
+        for value in arguments
+    ]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("name", COVERED)
+def test_backend_agrees_with_every_sample(
+    name: str, kind: str, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = operators(name)[0].op
+    function = getattr(backend, name, operator)
+    covered = total = 0
+    for input, args, kwargs in samples(name, getattr(torch, kind)):
+        ours_args, theirs_args = fresh(args), fresh(args)
+        ours = function(input, *ours_args, **kwargs)
+        theirs = operator(input, *theirs_args, **kwargs)
+        inputs = differentiable([input], args, kwargs.values())
+        assert_agrees(ours, theirs, inputs, rng)
+        torch.testing.assert_close(ours_args, theirs_args)
+        covered += made_by_pyconv(first(ours))
+        total += 1
+    with capsys.disabled():
+        print(f"\n{name} {kind}: pyconv {covered} of {total} samples, torch the others", end=" ")
+    assert covered >= COVERED[name]
+
+
+IN_CONTEXT = [name for name in COVERED if "conv" in name or "pool" in name]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("name", IN_CONTEXT)
+def test_enabled_agrees_with_every_sample(name: str, kind: str, rng: np.random.Generator) -> None:
+    operator = operators(name)[0].op
+    for input, args, kwargs in samples(name, getattr(torch, kind)):
+        theirs = operator(input, *args, **kwargs)
+        with backend.enabled():
+            ours = operator(input, *args, **kwargs)
+            assert_agrees(ours, theirs, differentiable([input], args, kwargs.values()), rng)
+
+
+@pytest.mark.parametrize("through", ["function", "enabled"])
+@pytest.mark.parametrize("name", COVERED)
+def test_backend_refuses_every_error_input(name: str, through: str) -> None:
+    operator = operators(name)[0]
+    function = getattr(backend, name, operator.op) if through == "function" else operator.op
+    errors = list(operator.error_inputs("cpu")) if operator.error_inputs_func else []
+    for error in errors:
+        sample = error.sample_input
+        with pytest.raises((error.error_type, ValueError, TypeError)):  # noqa: PT012 (the context)
+            if through == "function":
+                function(sample.input, *sample.args, **sample.kwargs)
+            else:
+                with backend.enabled():
+                    function(sample.input, *sample.args, **sample.kwargs)
+
+
+# Gradients ---------------------------------------------------------------------------------------
+
+
+def draw(rng: np.random.Generator, *shape: int) -> Any:
+    return torch.from_numpy(rng.standard_normal(shape)).requires_grad_()
+
+
+def distinct(rng: np.random.Generator, *shape: int) -> Any:
+    """Return values no two of which, nor any and 0, are nearer than a numerical gradient steps."""
+    values = rng.permutation(np.arange(np.prod(shape)) - np.prod(shape) // 2 + 0.5)
+    return torch.from_numpy(values.reshape(shape) / 4).requires_grad_()
+
+
+GRADIENTS: dict[
+    str, Callable[[np.random.Generator], tuple[Callable[..., Any], tuple[Any, ...]]]
+] = {
+    "conv1d": lambda r: (
+        lambda x, w, b: backend.conv1d(x, w, b, stride=2, padding=1),
+        (draw(r, 2, 2, 6), draw(r, 3, 2, 3), draw(r, 3)),
+    ),
+    "conv2d": lambda r: (
+        lambda x, w, b: backend.conv2d(x, w, b, stride=(1, 2), padding=1, groups=2),
+        (draw(r, 2, 4, 4, 5), draw(r, 2, 2, 3, 2), draw(r, 2)),
+    ),
+    "conv2d_same": lambda r: (
+        lambda x, w, b: backend.conv2d(x, w, b, padding="same", dilation=2),
+        (draw(r, 1, 2, 4, 4), draw(r, 2, 2, 3, 3), draw(r, 2)),
+    ),
+    "conv2d_unbatched": lambda r: (
+        backend.conv2d,
+        (draw(r, 2, 4, 4), draw(r, 2, 2, 3, 3)),
+    ),
+    "conv3d": lambda r: (
+        lambda x, w, b: backend.conv3d(x, w, b, padding=1, stride=(1, 2, 2)),
+        (draw(r, 1, 2, 2, 3, 4), draw(r, 2, 2, 2, 2, 3), draw(r, 2)),
+    ),
+    "conv_transpose1d": lambda r: (
+        lambda x, w, b: backend.conv_transpose1d(x, w, b, stride=2, output_padding=1),
+        (draw(r, 2, 2, 4), draw(r, 2, 3, 3), draw(r, 3)),
+    ),
+    "conv_transpose2d": lambda r: (
+        lambda x, w, b: backend.conv_transpose2d(x, w, b, stride=2, padding=1, groups=2),
+        (draw(r, 1, 4, 3, 3), draw(r, 4, 1, 3, 3), draw(r, 2)),
+    ),
+    "conv_transpose3d": lambda r: (
+        lambda x, w: backend.conv_transpose3d(x, w, dilation=2),
+        (draw(r, 1, 2, 2, 2, 2), draw(r, 2, 1, 2, 2, 2)),
+    ),
+    "max_pool1d": lambda r: (
+        lambda x: backend.max_pool1d(x, 3, stride=1, padding=1),
+        (distinct(r, 2, 2, 6),),
+    ),
+    "max_pool2d": lambda r: (
+        lambda x: backend.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True),
+        (distinct(r, 1, 2, 5, 6),),
+    ),
+    "avg_pool1d": lambda r: (
+        lambda x: backend.avg_pool1d(x, 3, stride=2, padding=1),
+        (draw(r, 2, 2, 6),),
+    ),
+    "avg_pool2d": lambda r: (
+        lambda x: backend.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
+        (draw(r, 1, 2, 5, 6),),
+    ),
+    "linear": lambda r: (backend.linear, (draw(r, 2, 3, 4), draw(r, 5, 4), draw(r, 5))),
+    "relu": lambda r: (backend.relu, (distinct(r, 3, 4),)),
+    "log_softmax": lambda r: (lambda x: backend.log_softmax(x, 1), (draw(r, 3, 4, 2),)),
+    "batch_norm_training": lambda r: (
+        lambda x, w, b: backend.batch_norm(x, None, None, w, b, training=True),
+        (draw(r, 3, 2, 3), draw(r, 2), draw(r, 2)),
+    ),
+    "batch_norm": lambda r: (
+        lambda x, w, b: backend.batch_norm(
+            x, torch.zeros(2).double(), torch.ones(2).double(), w, b
+        ),
+        (draw(r, 3, 2, 3), draw(r, 2), draw(r, 2)),
+    ),
+    "batch_norm_of_one_tensor": lambda r: (
+        # The weight depends on the input: neither gradient may count the other's path.
+        lambda x: backend.batch_norm(x, None, None, x.mean((0, 2)), training=True),
+        (draw(r, 3, 2, 3),),
+    ),
+    "cross_entropy": lambda r: (
+        lambda x: backend.cross_entropy(
+            x,
+            torch.tensor([1, 0, -100, 3]),
+            torch.tensor([1.0, 2.0, 0.5, 1.5]).double(),
+            label_smoothing=0.1,
+        ),
+        (draw(r, 4, 4),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_are_those_of_differences(name: str, rng: np.random.Generator) -> None:
+    function, inputs = GRADIENTS[name](rng)
+    assert made_by_pyconv(function(*inputs))
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+# Tensors -----------------------------------------------------------------------------------------
+
+
+def test_arrays_are_not_copied(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def watch(input: Any, *rest: Any, **options: Any) -> Any:
+        output = F.conv2d(input, *rest, **options)
+        seen.extend((input, output))
+        return output
+
+    monkeypatch.setitem(convolution.FORWARD, 2, watch)
+    x = draw(rng, 1, 2, 4, 4)
+    y = backend.conv2d(x, draw(rng, 1, 2, 3, 3))
+    assert [array.ctypes.data for array in seen] == [x.data_ptr(), y.data_ptr()]
+
+
+def test_inputs_of_any_layout(rng: np.random.Generator) -> None:
+    x, w = draw(rng, 2, 4, 6, 6), draw(rng, 3, 4, 3, 3)
+    expected = torch.nn.functional.conv2d(x, w)
+    frozen = rng.standard_normal((2, 4, 6, 6))
+    frozen[:] = x.detach().numpy()
+    strided = torch.stack([x, x], dim=-1)[..., 0]
+    assert not strided.is_contiguous()
+    for tensor in (strided, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(backend.conv2d(tensor, w), expected)
+    frozen.flags.writeable = False
+    with pytest.warns(UserWarning, match="not writable"):
+        tensor = torch.from_numpy(frozen)
+    torch.testing.assert_close(backend.conv2d(tensor, w), expected)
+    np.testing.assert_array_equal(frozen, x.detach().numpy())
+
+
+def test_empty_batches() -> None:
+    x, w = torch.zeros(0, 2, 5, 5, requires_grad=True), torch.ones(3, 2, 3, 3, requires_grad=True)
+    y = backend.max_pool2d(backend.avg_pool2d(backend.conv2d(x, w), 1), 3)
+    assert made_by_pyconv(y)
+    assert y.shape == (0, 3, 1, 1)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert not w.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "complex64"])
+def test_other_dtypes_go_to_torch(kind: str, rng: np.random.Generator) -> None:
+    x, w = draw(rng, 1, 2, 4, 4), draw(rng, 2, 2, 3, 3)
+    x, w = (tensor.detach().to(getattr(torch, kind)) for tensor in (x, w))
+    expected = torch.nn.functional.conv2d(x, w)
+    assert torch.equal(backend.conv2d(x, w), expected)
+    with backend.enabled():  # which sees the real convolutions that make a complex one
+        torch.testing.assert_close(torch.nn.functional.conv2d(x, w), expected)
+
+
+# Models ------------------------------------------------------------------------------------------
+
+
+class Block(torch.nn.Module):  # type: ignore[misc]
+    """The basic block of a ResNet."""
+
+    def __init__(self, channels: int, more: int, stride: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(channels, more, 3, stride, 1, bias=False),
+            torch.nn.BatchNorm2d(more),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(more, more, 3, 1, 1, bias=False),
+            torch.nn.BatchNorm2d(more),
+        )
+        self.shortcut = torch.nn.Conv2d(channels, more, 1, stride, bias=False)
+        self.relu = torch.nn.ReLU()
+
+    def forward(self, x: Any) -> Any:
+        return self.relu(self.body(x) + self.shortcut(x))
+
+
+LAYERS_OF_RESNET = 3 + 2 * 7 + 2
+
+
+def resnet(rng: np.random.Generator) -> Any:
+    """Return a small ResNet in float64, where 20 steps do not amplify rounding errors to much."""
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(3, 2, 1),
+        Block(4, 4, 1),
+        Block(4, 8, 2),
+        torch.nn.AvgPool2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 5),
+    ).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.from_numpy(rng.standard_normal(tuple(parameter.shape)) * 0.3))
+    return model
+
+
+def train(model: Any, criterion: Any, rng: np.random.Generator) -> list[float]:
+    x = torch.from_numpy(rng.standard_normal((8, 3, 16, 16)))
+    target = torch.from_numpy(rng.integers(5, size=8))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = criterion(model(x), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("how", ["replace_layers", "enabled"])
+def test_resnet_trains_as_in_torch(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = resnet(np.random.default_rng(1))
+    ours, criterion = copy.deepcopy(plain), torch.nn.CrossEntropyLoss()
+    expected = train(plain, torch.nn.CrossEntropyLoss(), np.random.default_rng(2))
+    calls = count_calls(monkeypatch)
+    if how == "replace_layers":
+        assert backend.replace_layers(ours) == LAYERS_OF_RESNET
+        assert backend.replace_layers(criterion) == 1
+        losses = train(ours, criterion, np.random.default_rng(2))
+    else:
+        with backend.enabled():
+            losses = train(ours, criterion, np.random.default_rng(2))
+    assert calls == {"conv2d": 20 * 7, "max_pool2d": 20, "avg_pool2d": 20}
+    assert expected[-1] < 0.5 * expected[0]
+    # 20 steps of some 10^4 roundings of 1e-16 each.
+    np.testing.assert_allclose(losses, expected, rtol=1e-9)
+    torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=1e-8, atol=1e-9)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the calls of pyconv's functions from now on."""
+    calls: dict[str, int] = {}
+
+    def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[function.__name__] = calls.get(function.__name__, 0) + 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setitem(convolution.FORWARD, 2, counting(F.conv2d))
+    for name in ("max_pool2d", "avg_pool2d"):
+        monkeypatch.setattr(F, name, counting(getattr(F, name)))
+    return calls
+
+
+@pytest.mark.parametrize("how", ["replace_layers", "enabled"])
+@pytest.mark.parametrize("mode", ["enable_grad", "no_grad", "inference_mode"])
+def test_model_runs_on_pyconv_in_every_mode(
+    how: str, mode: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    model = resnet(rng).eval()
+    x = torch.from_numpy(rng.standard_normal((2, 3, 16, 16)))
+    x = x.contiguous(memory_format=torch.channels_last)
+    expected = model(x)
+    calls = count_calls(monkeypatch)
+    with getattr(torch, mode)():
+        if how == "replace_layers":
+            backend.replace_layers(model)
+            result = model(x)
+        else:
+            with backend.enabled():
+                result = model(x)
+            before = dict(calls)
+            model(x)
+            assert calls == before  # torch again, outside
+    assert calls == {"conv2d": 7, "max_pool2d": 1, "avg_pool2d": 1}
+    torch.testing.assert_close(result, expected, check_stride=False)
+
+
+def test_replace_layers_keeps_parameters(rng: np.random.Generator) -> None:
+    model = resnet(rng)
+    before, parameters = model.state_dict(), list(model.parameters())
+    assert backend.replace_layers(model) == LAYERS_OF_RESNET
+    assert backend.replace_layers(model) == 0
+    assert list(model.state_dict()) == list(before)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert isinstance(model[0], torch.nn.Conv2d)
+    assert isinstance(copy.deepcopy(model)[0], modules.Conv2d)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    assert isinstance(torch.load(file, weights_only=False)[0], modules.Conv2d)
+
+
+def test_replace_layers_knows_every_layer(rng: np.random.Generator) -> None:
+    nn = torch.nn
+    layers: list[tuple[Any, tuple[int, ...]]] = [
+        (nn.Conv1d(2, 3, 3, padding="same"), (2, 2, 8)),
+        (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 2, 8, 8)),
+        (nn.Conv3d(2, 3, 2), (2, 2, 4, 4, 4)),
+        (nn.ConvTranspose1d(2, 3, 3, stride=2), (2, 2, 8)),
+        (nn.ConvTranspose2d(2, 3, 3, stride=2, output_padding=1), (2, 2, 4, 4)),
+        (nn.ConvTranspose3d(2, 3, 2), (2, 2, 3, 3, 3)),
+        (nn.MaxPool1d(2, return_indices=True), (2, 2, 8)),
+        (nn.MaxPool1d(2), (2, 2, 8)),
+        (nn.MaxPool2d(2, return_indices=True), (2, 2, 8, 8)),
+        (nn.MaxPool2d(2), (2, 2, 8, 8)),
+        (nn.AvgPool1d(2), (2, 2, 8)),
+        (nn.AvgPool2d(2, padding=1), (2, 2, 8, 8)),
+        (nn.Linear(8, 3), (2, 5, 8)),
+        (nn.BatchNorm1d(2), (4, 2)),
+        (nn.BatchNorm2d(2, momentum=None), (4, 2, 3, 3)),
+        (nn.BatchNorm3d(2, affine=False), (4, 2, 2, 2, 2)),
+        (nn.ReLU(), (3, 4)),
+        (nn.LogSoftmax(dim=1), (3, 4)),
+    ]
+    for theirs, shape in layers:
+        ours = copy.deepcopy(theirs)
+        assert backend.replace_layers(ours) == 1
+        x = torch.from_numpy(rng.standard_normal(shape).astype(np.float32)).requires_grad_()
+        result = ours(x)
+        assert made_by_pyconv(first(result)), theirs
+        assert_agrees(result, theirs(x), [x], rng)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    replaced = {type(layer) for layer, _ in layers} | {nn.CrossEntropyLoss}
+    assert replaced == set(modules._CLASSES) - set(modules._CLASSES.values())
+
+
+def test_replace_layers_leaves_subclasses_alone() -> None:
+    class Doubled(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, input: Any) -> Any:
+            return 2 * super().forward(input)
+
+    assert backend.replace_layers(Doubled(2, 2)) == 0
+    with pytest.raises(TypeError, match="replace_layers: model is not a module, got int"):
+        backend.replace_layers(3)
+
+
+def test_missing_torch_is_named() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import pyconv\n"
+        "try:\n    import pyconv.backends.torch\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == (
+        "pyconv.backends.torch needs torch, got no module named torch; "
+        "expected: python -m pip install 'pyconv-nn[torch]'\n"
+    )
