@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import copy
 import io
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from children import run_python
 from pyconv import functional as F
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
@@ -514,16 +513,18 @@ def test_replace_layers_leaves_subclasses_alone() -> None:
 
 
 def test_missing_torch_is_named() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "import pyconv\n"
-        "try:\n    import pyconv.backends.torch\n"
-        "except ImportError as error:\n    print(error)\n"
+    output = run_python(
+        """
+        import sys
+        sys.modules["torch"] = None
+        import pyconv
+        try:
+            import pyconv.backends.torch
+        except ImportError as error:
+            print(error)
+        """
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert output.stdout == (
+    assert output == (
         "pyconv.backends.torch needs torch, got no module named torch; "
-        "expected: python -m pip install 'pyconv-nn[torch]'\n"
+        "expected: python -m pip install 'pyconv-nn[torch]'"
     )
