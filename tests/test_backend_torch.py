@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -333,6 +334,47 @@ def test_other_dtypes_go_to_torch(kind: str, rng: np.random.Generator) -> None:
     assert torch.equal(backend.conv2d(x, w), expected)
     with backend.enabled():  # which sees the real convolutions that make a complex one
         torch.testing.assert_close(torch.nn.functional.conv2d(x, w), expected)
+
+
+class _Subclass(torch.Tensor):  # type: ignore[misc]
+    pass
+
+
+def test_transforms_and_tracers_see_operations_of_torch(rng: np.random.Generator) -> None:
+    """Where something looks for torch's own operations, there are some."""
+    layer = torch.nn.Conv2d(2, 3, 3).double()
+    x = torch.from_numpy(rng.standard_normal((4, 2, 5, 5)))
+    other = torch.from_numpy(rng.standard_normal((4, 2, 5, 5)))
+    expected = layer(other)
+    assert backend.replace_layers(layer) == 1
+    assert made_by_pyconv(layer(x))
+    weights = dict(layer.named_parameters())
+
+    def total(weights: Any) -> Any:
+        return torch.func.functional_call(layer, weights, (other,)).sum()
+
+    torch.testing.assert_close(torch.func.vmap(layer)(other[:, None])[:, 0], expected)
+    torch.testing.assert_close(
+        torch.func.grad(total)(weights)["weight"],
+        torch.autograd.grad(total(weights), weights["weight"])[0],
+    )
+    traced = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(traced(other), expected)
+    assert not made_by_pyconv(layer(other.as_subclass(_Subclass)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer.float()(x.float()).dtype == torch.bfloat16
+
+
+def test_enabled_is_for_one_thread(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = torch.nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 4, 4)
+    calls = count_calls(monkeypatch)
+    with backend.enabled(), ThreadPoolExecutor(1) as pool:
+        pool.submit(layer, x).result()
+        assert calls == {}
+        layer(x)
+    assert calls == {"conv2d": 1}
 
 
 # Models ------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from pyconv.backends.torch.convolution import (
     output_padding_fits,
     transposed_shape,
 )
-from pyconv.backends.torch.pooling import half_padding
+from pyconv.backends.torch.pooling import images, poolable, pooled
 from pyconv.backends.torch.tensors import array, covers, each, run
 
 __all__ = ["enabled"]
@@ -107,18 +107,19 @@ def _max_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Any:
-    if not _poolable(input, kernel_size, padding):
+    if not poolable(input, 2, kernel_size, padding):
         return NotImplemented
     output, indices = F.max_pool2d(
-        _batch(input),
-        kernel_size=each(kernel_size, 2),
+        array(images(input, 2)),
+        each(kernel_size, 2),
         stride=each(stride, 2) if stride else None,
         padding=each(padding, 2),
         dilation=each(dilation, 2),
         ceil_mode=ceil_mode,
         return_indices=True,
     )
-    return _like(output, input), _like(indices, input).long()
+    results = map(torch.from_numpy, (output, indices.astype("int64")))
+    return tuple(pooled(result, input, 2) for result in results)
 
 
 def _max_pool_backward(
@@ -133,26 +134,25 @@ def _max_pool_backward(
 ) -> Any:
     if not covers(grad_output, input) or input.numel() == 0:
         return NotImplemented
-    images = _batch(input)
-    where = _batch(indices.int())
-    return _like(F.max_pool2d_backward(_batch(grad_output), where, images.shape), input)
+    grad, where = images(grad_output, 2), images(indices, 2).int()
+    return pooled(run(F.max_pool2d_backward, grad, where, _shape(input)), input, 2)
 
 
 def _avg_pool(input: torch.Tensor, kernel_size: list[int], *window: Any, **named: Any) -> Any:
     options = _avg_window(kernel_size, *window, **named)
-    if not _poolable(input, kernel_size, options["padding"]):
+    if not poolable(input, 2, kernel_size, options["padding"]):
         return NotImplemented
-    return _like(F.avg_pool2d(_batch(input), **options), input)
+    return pooled(run(F.avg_pool2d, images(input, 2), **options), input, 2)
 
 
 def _avg_pool_backward(
     grad_output: torch.Tensor, input: torch.Tensor, kernel_size: list[int], *window: Any
 ) -> Any:
     options = _avg_window(kernel_size, *window)
-    if not covers(grad_output, input) or not _poolable(input, kernel_size, options["padding"]):
+    if not covers(grad_output, input) or not poolable(input, 2, kernel_size, options["padding"]):
         return NotImplemented
-    grad = F.avg_pool2d_backward(_batch(grad_output), _batch(input).shape, **options)
-    return _like(grad, input)
+    grad = run(F.avg_pool2d_backward, images(grad_output, 2), _shape(input), **options)
+    return pooled(grad, input, 2)
 
 
 def _avg_window(
@@ -173,24 +173,8 @@ def _avg_window(
     }
 
 
-def _poolable(input: torch.Tensor, kernel_size: Any, padding: Any) -> bool:
-    return (
-        covers(input)
-        and input.dim() in (3, 4)
-        and input.numel() > 0
-        and half_padding(each(padding, 2), each(kernel_size, 2))
-    )
-
-
-def _batch(tensor: torch.Tensor) -> Any:
-    """Return the array of (N, C, H, W) or (C, H, W) as (N, C, H, W)."""
-    return array(tensor if tensor.dim() == 4 else tensor.unsqueeze(0))
-
-
-def _like(result: Any, input: torch.Tensor) -> torch.Tensor:
-    """Return an array (N, C, H, W) as a tensor with the axes of `input`."""
-    output = torch.from_numpy(result)
-    return output if input.dim() == 4 else output.squeeze(0)
+def _shape(input: torch.Tensor) -> tuple[int, ...]:
+    return tuple(images(input, 2).shape)
 
 
 # Each returns NotImplemented where torch shall do it.

@@ -10,7 +10,7 @@ import torch
 from pyconv import functional as F
 from pyconv.backends.torch.tensors import array, covers, each, run
 
-__all__ = ["avg_pool1d", "avg_pool2d", "half_padding", "max_pool1d", "max_pool2d"]
+__all__ = ["avg_pool1d", "avg_pool2d", "images", "max_pool1d", "max_pool2d", "poolable", "pooled"]
 
 
 class _MaxWindow(NamedTuple):
@@ -92,22 +92,15 @@ class _AvgPoolGradient(torch.autograd.Function):
         return _AvgPool.apply(grad, ctx.window), None, None
 
 
-def half_padding(padding: tuple[int, ...], kernel_size: tuple[int, ...]) -> bool:
-    """Return whether padding is at most half of the kernel, as torch wants it; pyconv takes more."""
-    return len(padding) == len(kernel_size) and all(
-        2 * zeros <= size for zeros, size in zip(padding, kernel_size, strict=True)
-    )
-
-
-def _images(input: torch.Tensor, axes: int) -> torch.Tensor:
+def images(input: torch.Tensor, axes: int) -> torch.Tensor:
     """Return (N, C, H, W), with the axes that are not there of size 1."""
     batch = input if input.dim() == axes + 2 else input.unsqueeze(0)
     return batch if axes == 2 else batch.unsqueeze(2)
 
 
-def _pooled(images: torch.Tensor, input: torch.Tensor, axes: int) -> torch.Tensor:
-    """Return a result for `_images` with the axes of `input`."""
-    batch = images if axes == 2 else images.squeeze(2)
+def pooled(result: torch.Tensor, input: torch.Tensor, axes: int) -> torch.Tensor:
+    """Return a result for `images` with the axes of `input`."""
+    batch = result if axes == 2 else result.squeeze(2)
     return batch if input.dim() == axes + 2 else batch.squeeze(0)
 
 
@@ -122,12 +115,18 @@ def _step(stride: Any, kernel_size: Any) -> Any:
     return kernel_size if absent else stride
 
 
-def _poolable(input: torch.Tensor, axes: int) -> bool:
-    """Return whether `input` is one that both libraries pool: torch refuses other empty ones."""
+def poolable(input: torch.Tensor, axes: int, kernel_size: Any, padding: Any) -> bool:
+    """Return whether both libraries pool this.
+
+    torch refuses empty images, and padding of more than half of the kernel.
+    """
+    zeros, sizes = each(padding, axes), each(kernel_size, axes)
     return (
         covers(input)
         and input.dim() in (axes + 1, axes + 2)
-        and 0 not in input.shape[1 if input.dim() == axes + 2 else 0 :]
+        and 0 not in input.shape[input.dim() - axes - 1 :]
+        and len(zeros) == len(sizes)
+        and all(2 * zero <= size for zero, size in zip(zeros, sizes, strict=True))
     )
 
 
@@ -142,7 +141,7 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     step = _step(stride, kernel_size)
-    if not _poolable(input, axes) or not half_padding(each(padding, axes), each(kernel_size, axes)):
+    if not poolable(input, axes, kernel_size, padding):
         theirs = getattr(torch.nn.functional, f"max_pool{axes}d")
         return theirs(input, kernel_size, step, padding, dilation, ceil_mode, return_indices)
     window = _MaxWindow(
@@ -152,13 +151,13 @@ def _max_pool(
         _both(dilation, axes, 1),
         ceil_mode,
     )
-    images = _images(input, axes)
+    planes = images(input, axes)
     if not return_indices and not (torch.is_grad_enabled() and input.requires_grad):
-        return _pooled(run(F.max_pool2d, images, **window._asdict()), input, axes)
-    output, indices = _MaxPool.apply(images, window)
+        return pooled(run(F.max_pool2d, planes, **window._asdict()), input, axes)
+    output, indices = _MaxPool.apply(planes, window)
     if return_indices:
-        return _pooled(output, input, axes), _pooled(indices.long(), input, axes)
-    return _pooled(output, input, axes)
+        return pooled(output, input, axes), pooled(indices.long(), input, axes)
+    return pooled(output, input, axes)
 
 
 def max_pool1d(
@@ -219,7 +218,7 @@ def _avg_pool(
     *divisor_override: int | None,
 ) -> torch.Tensor:
     step = _step(stride, kernel_size)
-    if not _poolable(input, axes) or not half_padding(each(padding, axes), each(kernel_size, axes)):
+    if not poolable(input, axes, kernel_size, padding):
         theirs = getattr(torch.nn.functional, f"avg_pool{axes}d")
         return theirs(
             input, kernel_size, step, padding, ceil_mode, count_include_pad, *divisor_override
@@ -232,7 +231,7 @@ def _avg_pool(
         count_include_pad,
         divisor_override[0] if divisor_override else None,
     )
-    return _pooled(_AvgPool.apply(_images(input, axes), window), input, axes)
+    return pooled(_AvgPool.apply(images(input, axes), window), input, axes)
 
 
 def avg_pool1d(

@@ -9,13 +9,25 @@ from typing import Any
 import torch
 
 _DTYPES = (torch.float32, torch.float64)
+_TYPES = (torch.Tensor, torch.nn.Parameter)
 
 
 def covers(*tensors: torch.Tensor | None) -> bool:
-    """Return whether these are tensors, or None, in CPU memory with one floating dtype of pyconv."""
+    """Return whether pyconv computes with these tensors (or None); else torch shall.
+
+    They are plain tensors in CPU memory with one floating dtype of pyconv, and nothing looks for torch's
+    own operations in what is called: autocast, a compiler, a tracer, or a transform of `torch.func`.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return False
     present = [tensor for tensor in tensors if tensor is not None]
     return all(
-        isinstance(tensor, torch.Tensor)
+        type(tensor) in _TYPES
         and tensor.device.type == "cpu"
         and tensor.layout is torch.strided
         and tensor.dtype in _DTYPES
