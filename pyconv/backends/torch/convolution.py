@@ -27,7 +27,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
-    "output_padding_fits",
+    "transposable",
     "transposed_shape",
 ]
 
@@ -182,13 +182,22 @@ def transposed_shape(
     )
 
 
-def output_padding_fits(output_padding: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Return whether a convolution with this stride drops the additional rows and columns.
+def transposable(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    options: Options,
+    output_padding: tuple[int, ...],
+) -> bool:
+    """Return whether `_InputGradient`, and then a sum, makes the transposed convolution.
 
-    With dilation torch allows more, and the output is then no input of the convolution.
+    The output padding has to be less than the stride: the convolution drops it. With dilation torch
+    allows more, and the output is then no input of the convolution.
     """
-    return len(output_padding) == len(stride) and all(
-        0 <= more < step for more, step in zip(output_padding, stride, strict=True)
+    return (
+        len(output_padding) == len(options.stride)
+        and all(0 <= more < step for more, step in zip(output_padding, options.stride, strict=True))
+        # Otherwise torch's error: a bias of one value would fit every sum.
+        and (bias is None or bias.shape == (weight.shape[1] * options.groups,))
     )
 
 
@@ -228,16 +237,16 @@ def _convolve_transposed(
     groups: int,
     dilation: Any,
 ) -> torch.Tensor:
-    more, steps = each(output_padding, axes), each(stride, axes)
+    options = Options(each(stride, axes), each(padding, axes), each(dilation, axes), groups)
+    more = each(output_padding, axes)
     if (
         not covers(input, weight, bias)
         or weight.dim() != axes + 2
         or input.dim() not in (axes + 1, axes + 2)
-        or not output_padding_fits(more, steps)
+        or not transposable(weight, bias, options, more)
     ):
         theirs = getattr(torch.nn.functional, f"conv_transpose{axes}d")
         return theirs(input, weight, bias, stride, padding, output_padding, groups, dilation)
-    options = Options(steps, each(padding, axes), each(dilation, axes), groups)
     batch = input if input.dim() == axes + 2 else input.unsqueeze(0)
     shape = transposed_shape(batch, weight, options, more)
     output = _InputGradient.apply(batch, weight, shape, options)

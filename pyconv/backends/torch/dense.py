@@ -317,7 +317,8 @@ def cross_entropy(
         or size_average is not None
         or reduce is not None
         or not covers(input, weight)
-        or not (target.device.type == "cpu" and target.dtype == torch.int64)
+        or not (isinstance(target, torch.Tensor) and target.dtype == torch.int64)
+        or target.device.type != "cpu"
         or input.dim() == 0
         or target.shape != (input.shape[:1] + input.shape[2:] if input.dim() > 1 else ())
         or not 0 <= label_smoothing <= 1

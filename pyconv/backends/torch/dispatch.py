@@ -23,7 +23,7 @@ from pyconv.backends.torch.convolution import (
     BACKWARD_WEIGHT,
     FORWARD,
     Options,
-    output_padding_fits,
+    transposable,
     transposed_shape,
 )
 from pyconv.backends.torch.pooling import images, poolable, pooled
@@ -52,7 +52,7 @@ def _convolution(
     if not transposed:
         return run(FORWARD[axes], input, weight, bias, **options._asdict())
     more = each(output_padding, axes)
-    if not output_padding_fits(more, options.stride):
+    if not transposable(weight, bias, options, more):
         return NotImplemented
     shape = transposed_shape(input, weight, options, more)
     output = run(BACKWARD_INPUT[axes], input, weight, shape, **options._asdict())
@@ -76,7 +76,7 @@ def _convolution_backward(
     options = _options(axes, stride, padding, dilation, groups)
     if not covers(grad_output, input, weight) or axes not in FORWARD:
         return NotImplemented
-    if transposed and not output_padding_fits(each(output_padding, axes), options.stride):
+    if transposed and not transposable(weight, None, options, each(output_padding, axes)):
         return NotImplemented
     words = options._asdict()
     grad_input = grad_weight = grad_bias = None

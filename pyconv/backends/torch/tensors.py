@@ -46,11 +46,10 @@ def array(argument: Any) -> Any:
     return argument.numpy(force=True) if isinstance(argument, torch.Tensor) else argument
 
 
-def each(value: Any, axes: int) -> tuple[int, ...]:
+def each(value: Any, axes: int) -> tuple[Any, ...]:
     """Return an option with a value for each axis, as torch reads a single one."""
-    if isinstance(value, int):
-        return (value,) * axes
-    return tuple(value) * axes if len(value) == 1 else tuple(value)
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return values * axes if len(values) == 1 else values
 
 
 def gradients_through(
