@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pooling of torch tensors. Both gradients are linear in `grad_output` and each other's adjoints."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from pyconv import functional as F
+from pyconv.backends.torch.tensors import array, covers, each, run
+
+__all__ = ["avg_pool1d", "avg_pool2d", "images", "max_pool1d", "max_pool2d", "poolable", "pooled"]
+
+
+class _MaxWindow(NamedTuple):
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+
+
+class _AvgWindow(NamedTuple):
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    ceil_mode: bool
+    count_include_pad: bool
+    divisor_override: int | None
+
+
+class _MaxPool(torch.autograd.Function):
+    """The maxima and their indices, in int32 as pyconv makes them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: torch.Tensor, window: _MaxWindow
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        output, where = F.max_pool2d(array(input), **window._asdict(), return_indices=True)
+        indices = torch.from_numpy(where)
+        ctx.save_for_backward(indices)
+        ctx.shape = input.shape
+        ctx.mark_non_differentiable(indices)
+        return torch.from_numpy(output), indices
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _Scatter.apply(grad_output, *ctx.saved_tensors, ctx.shape), None
+
+
+class _Scatter(torch.autograd.Function):
+    """Each gradient added to the pixel that its index names."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad_output: torch.Tensor, indices: torch.Tensor, shape: tuple[int, ...]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(indices)
+        return run(F.max_pool2d_backward, grad_output, indices, tuple(shape))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (indices,) = ctx.saved_tensors
+        places = indices.flatten(2)
+        # -1 names no pixel: the window held none.
+        picked = grad.flatten(2).gather(2, places.clamp(min=0).long())
+        return torch.where(places < 0, 0.0, picked).view(indices.shape), None, None
+
+
+class _AvgPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, window: _AvgWindow) -> torch.Tensor:
+        ctx.shape, ctx.window = input.shape, window
+        return run(F.avg_pool2d, input, **window._asdict())
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _AvgPoolGradient.apply(grad_output, ctx.shape, ctx.window), None
+
+
+class _AvgPoolGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, grad_output: torch.Tensor, shape: tuple[int, ...], window: _AvgWindow
+    ) -> torch.Tensor:
+        ctx.window = window
+        return run(F.avg_pool2d_backward, grad_output, tuple(shape), **window._asdict())
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _AvgPool.apply(grad, ctx.window), None, None
+
+
+def images(input: torch.Tensor, axes: int) -> torch.Tensor:
+    """Return (N, C, H, W), with the axes that are not there of size 1."""
+    batch = input if input.dim() == axes + 2 else input.unsqueeze(0)
+    return batch if axes == 2 else batch.unsqueeze(2)
+
+
+def pooled(result: torch.Tensor, input: torch.Tensor, axes: int) -> torch.Tensor:
+    """Return a result for `images` with the axes of `input`."""
+    batch = result if axes == 2 else result.squeeze(2)
+    return batch if input.dim() == axes + 2 else batch.squeeze(0)
+
+
+def _both(value: Any, axes: int, absent: int) -> tuple[int, ...]:
+    """Return an option of `axes` axes for (H, W)."""
+    return (absent,) * (2 - axes) + each(value, axes)
+
+
+def _step(stride: Any, kernel_size: Any) -> Any:
+    """Return the stride, which is that of windows side by side if it is None or empty."""
+    absent = stride is None or (not isinstance(stride, int) and len(stride) == 0)
+    return kernel_size if absent else stride
+
+
+def poolable(input: torch.Tensor, axes: int, kernel_size: Any, padding: Any) -> bool:
+    """Return whether both libraries pool this.
+
+    torch refuses empty images, and padding of more than half of the kernel.
+    """
+    zeros, sizes = each(padding, axes), each(kernel_size, axes)
+    return (
+        covers(input)
+        and input.dim() in (axes + 1, axes + 2)
+        and 0 not in input.shape[input.dim() - axes - 1 :]
+        and len(zeros) == len(sizes)
+        and all(2 * zero <= size for zero, size in zip(zeros, sizes, strict=True))
+    )
+
+
+def _max_pool(
+    axes: int,
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    step = _step(stride, kernel_size)
+    if not poolable(input, axes, kernel_size, padding):
+        theirs = getattr(torch.nn.functional, f"max_pool{axes}d")
+        return theirs(input, kernel_size, step, padding, dilation, ceil_mode, return_indices)
+    window = _MaxWindow(
+        _both(kernel_size, axes, 1),
+        _both(step, axes, 1),
+        _both(padding, axes, 0),
+        _both(dilation, axes, 1),
+        ceil_mode,
+    )
+    planes = images(input, axes)
+    if not return_indices and not (torch.is_grad_enabled() and input.requires_grad):
+        return pooled(run(F.max_pool2d, planes, **window._asdict()), input, axes)
+    output, indices = _MaxPool.apply(planes, window)
+    if return_indices:
+        return pooled(output, input, axes), pooled(indices.long(), input, axes)
+    return pooled(output, input, axes)
+
+
+def max_pool1d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """`torch.nn.functional.max_pool1d`: `max_pool2d` of one row."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Largest value of each window: `torch.nn.functional.max_pool2d`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W) or (C, H, W)
+    kernel_size, stride, padding, dilation, ceil_mode, return_indices
+        As in torch.
+
+    Returns
+    -------
+    output : Tensor, shape (N, C, OH, OW) or (C, OH, OW)
+    indices : Tensor of int64, the same shape
+        ``h * W + w`` of each maximum; only if `return_indices`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyconv.backends.torch import max_pool2d
+    >>> max_pool2d(torch.arange(16.0).view(1, 4, 4), 2)
+    tensor([[[ 5.,  7.],
+             [13., 15.]]])
+    """
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _avg_pool(
+    axes: int,
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    *divisor_override: int | None,
+) -> torch.Tensor:
+    step = _step(stride, kernel_size)
+    if not poolable(input, axes, kernel_size, padding):
+        theirs = getattr(torch.nn.functional, f"avg_pool{axes}d")
+        return theirs(
+            input, kernel_size, step, padding, ceil_mode, count_include_pad, *divisor_override
+        )
+    window = _AvgWindow(
+        _both(kernel_size, axes, 1),
+        _both(step, axes, 1),
+        _both(padding, axes, 0),
+        ceil_mode,
+        count_include_pad,
+        divisor_override[0] if divisor_override else None,
+    )
+    return pooled(_AvgPool.apply(images(input, axes), window), input, axes)
+
+
+def avg_pool1d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> torch.Tensor:
+    """`torch.nn.functional.avg_pool1d`: `avg_pool2d` of one row."""
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool2d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> torch.Tensor:
+    """Average of each window: `torch.nn.functional.avg_pool2d`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W) or (C, H, W)
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        As in torch.
+
+    Returns
+    -------
+    Tensor, shape (N, C, OH, OW) or (C, OH, OW)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyconv.backends.torch import avg_pool2d
+    >>> avg_pool2d(torch.arange(16.0).view(1, 4, 4), 2)
+    tensor([[[ 2.5000,  4.5000],
+             [10.5000, 12.5000]]])
+    """
+    return _avg_pool(
+        2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
