@@ -11,8 +11,8 @@ __all__ = ["need"]
 _PACKAGES = {"PIL": "Pillow", "sklearn": "scikit-learn"}
 
 
-def need(module: str, purpose: str) -> Any:
-    """Import and return a module of the ``train`` extra.
+def need(module: str, purpose: str, *, extra: str = "train") -> Any:
+    """Import and return a module of an extra.
 
     Raises
     ------
@@ -26,5 +26,5 @@ def need(module: str, purpose: str) -> Any:
         package = _PACKAGES.get(root, root)
         raise ImportError(
             f"{purpose} needs {package}, got no module named {error.name}; "
-            "expected: python -m pip install 'pyconv-nn[train]'"
+            f"expected: python -m pip install 'pyconv-nn[{extra}]'"
         ) from error
