@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.networks import convolutions
+from bench.network_convolutions import convolutions
 from bench.workloads import Case, Conv2d, Gemm, Pool2d, Workload
 
 BATCHES = (1, 4, 32)  # images at a time, in the set of networks

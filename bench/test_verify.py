@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench import memory, timing
-from bench.networks import NETWORKS, convolutions
+from bench.network_convolutions import NETWORKS, convolutions
 from bench.options import add_options, chosen_cases
 from bench.peers import measure
 from bench.plot import write_plot
