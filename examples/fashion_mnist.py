@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A small residual network for Fashion-MNIST: above 93 % of the test images in a few minutes.
+"""A small residual network for Fashion-MNIST, trained in a few minutes on two cores.
 
     python examples/fashion_mnist.py --data-dir /usr/share/datasets/fashion-mnist --out runs/fashion
 
 The folder holds the four IDX files, gzipped or not (Debian's package ``dataset-fashion-mnist`` has
 them). Ctrl-C stops the training; the same command with ``--resume`` goes on and ends with the same
-bits. It needs ``pip install 'pyconv-nn[train]'``.
+bits. It needs ``pip install 'pyconv-nn[train]'``. Eight epochs, seed 0, gave 92.90 % of the test images;
+an epoch took 41 to 47 seconds on two cores that did little else.
 
-Five 3x3 convolutions and two residual sums follow a pooled stem, 0.26 million weights. What makes
-such a network good in few epochs: images moved and mirrored at random, a one-cycle learning rate,
-targets smoothed, and an average over the weights of the last hundreds of steps.
+Six 3x3 convolutions, four of them in two residual blocks, follow a pooled stem: 0.26 million
+weights. What makes such a network good in few epochs: images moved and mirrored at random, a
+one-cycle learning rate, targets smoothed, and an average over the weights of the last hundreds of
+steps.
 """
 
 from __future__ import annotations
