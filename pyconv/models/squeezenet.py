@@ -112,10 +112,11 @@ def fire(make: Parts, C: int, squeeze: int, expand: int) -> Layer:
             "squeeze_activation": ReLU(),
             "": Concat(
                 {
-                    "expand1x1": make.conv(squeeze, expand, 1, bias=True),
-                    "expand3x3": make.conv(squeeze, expand, 3, bias=True),
+                    f"expand{size}x{size}": Sequential(
+                        {"": make.conv(squeeze, expand, size, bias=True), "activation": ReLU()}
+                    )
+                    for size in (1, 3)
                 }
             ),
-            "expand_activation": ReLU(),
         }
     )
