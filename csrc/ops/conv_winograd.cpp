@@ -167,9 +167,15 @@ class Convolution {
             if (p.weight_c == 9) {
                 kernel.transpose(rows, channels * 9, from, p.weight_m, stage, L);
             } else {
-                for (index_t i = 0; i < channels; ++i)
+                // Filters far apart: no prefetcher follows.
+                constexpr index_t kAhead = 4;
+                for (index_t i = 0; i < channels; ++i) {
+                    const T* next = from + std::min(i + kAhead, channels - 1) * p.weight_c;
+                    for (index_t j = 0; j < rows * 9; j += 64 / index_t{sizeof(T)})
+                        __builtin_prefetch(next + j);
                     kernel.transpose(rows, 9, from + i * p.weight_c, p.weight_m, stage + i * 9 * L,
                                      L);
+                }
             }
             const index_t step = p.turned ? -L : L;
             kernel.winograd({.transform = Winograd::Weight,

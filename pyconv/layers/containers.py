@@ -194,10 +194,9 @@ class Concat(Layer):
         """Return the sum of the gradients of the branches."""
         parts = np.split(grad_output, self._take_saved(), axis=1)
         grads = [branch.backward(g) for branch, g in zip(self.branches, parts, strict=True)]
-        # Not sum(): it would start from an integer 0. The first gradient may belong to a branch.
-        grad_input = grads[0].copy()
+        grad_input = grads[0]  # which may belong to its branch: it is not written to
         for grad in grads[1:]:
-            grad_input += grad
+            grad_input = F.add(grad_input, grad, out=None if grad_input is grads[0] else grad_input)
         return grad_input
 
     def children(self) -> dict[str, Layer]:
