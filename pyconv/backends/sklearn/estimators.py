@@ -156,7 +156,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
                 "ConvNetClassifier.partial_fit: classes is missing in the first call, got None; "
                 "expected all classes"
             )
-        if isinstance(self.class_weight, str):
+        if self.class_weight == "balanced":
             raise ValueError(
                 "ConvNetClassifier.partial_fit: class_weight needs all samples, got "
                 f"{self.class_weight!r}; expected a dict or None"
