@@ -27,7 +27,9 @@ def new_figure(width: float, height: float, title: str | None = None) -> Any:
 
 
 def png(figure: Any) -> bytes:
-    """Return the figure as a PNG file."""
+    """Return the figure as a PNG file, empty margins cut off."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    figure.savefig(
+        buffer, format="png", dpi=150, facecolor="white", bbox_inches="tight", pad_inches=0.1
+    )
     return buffer.getvalue()
