@@ -11,6 +11,7 @@ import pytest
 
 import pyconv
 from checks import assert_same_bits
+from pyconv import functional as F
 from pyconv import losses, optim
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -43,6 +44,8 @@ def test_copy_of_a_model_computes_the_same(
     expected = model.eval()(x)
     again = copied(model)  # with weights packed for inference
     assert_same_bits(again(x), expected)
+    caches = [vars(layer).get("_weight_cache") for _, layer in again.named_layers()]
+    assert sum(isinstance(cache, F.WeightCache) for cache in caches) == 2
     model.train()
     assert_same_bits(copied(model)(x), model(x))  # dropout draws the same numbers
 
