@@ -179,12 +179,18 @@ def test_bytes_are_divided_by_255(rng: np.random.Generator) -> None:
     images = rng.integers(0, 256, (40, 3, 6, 6), np.uint8)
     y = rng.integers(0, 2, 40)
     network = pyconv.Sequential(pyconv.Flatten(), pyconv.Linear(108, 2))
-    bytes_model = ConvNetClassifier(network, max_iter=2).fit(images, y)
+    bytes_model = ConvNetClassifier(network, max_iter=2, random_state=0).fit(images, y)
     float_model = ConvNetClassifier(network, max_iter=2, random_state=0)
     float_model.fit(np.multiply(images, np.float32(1 / 255)), y)
     np.testing.assert_allclose(
         bytes_model.predict_proba(images), float_model.predict_proba(images), rtol=1e-5
     )
+    rows = images.reshape(40, -1)
+    assert_same_bits(bytes_model.predict_proba(rows), bytes_model.predict_proba(images))
+    table = ConvNetClassifier(max_iter=2, random_state=0).fit(
+        rows, y
+    )  # no pixels, for all it knows
+    assert_same_bits(table.predict_proba(rows), table.predict_proba(rows.astype(np.float64)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -147,7 +147,7 @@ class ConvNet(BaseEstimator):
             X,
             y,
             reset=fresh,
-            dtype=self._dtypes(X, shape),
+            dtype=_dtypes(X, shape is not None or self.image_shape is not None),
             multi_output=regression,
             y_numeric=regression,
         )
@@ -180,17 +180,12 @@ class ConvNet(BaseEstimator):
         """Return what the network makes of new samples."""
         check_is_fitted(self)
         X, shape = _flat(X)
-        X = validate_data(self, X, reset=False, dtype=self._dtypes(X, shape))
+        X = validate_data(self, X, reset=False, dtype=_dtypes(X, len(self.input_shape_) == 3))
         self._check_shape(shape)
         return self._network_output(X)
 
     def _network_output(self, X: Array) -> Array:
-        return training.predict(self.network_, self._batch(X))
-
-    def _dtypes(self, X: Any, shape: tuple[int, ...] | None) -> Any:
-        images = shape is not None or self.image_shape is not None
-        keeps_bytes = images and getattr(X, "dtype", None) == np.uint8
-        return np.uint8 if keeps_bytes else (np.float64, np.float32)
+        return training.predict(self.network_, self._samples(X))
 
     def _check_shape(self, shape: tuple[int, ...] | None) -> None:
         if shape not in (None, self.input_shape_):
@@ -199,10 +194,13 @@ class ConvNet(BaseEstimator):
                 f"got {shape}; expected {self.input_shape_}"
             )
 
-    def _batch(self, X: Array) -> Array:
-        """Return rows of X as the network takes them."""
-        dtype = next(self.network_.parameters()).value.dtype
-        return as_input(X.reshape(len(X), *self.input_shape_), dtype).astype(dtype, copy=False)
+    def _samples(self, X: Array) -> Array:
+        """Return rows of X in the shape and, unless they are bytes, in the dtype of the network."""
+        samples = X.reshape(len(X), *self.input_shape_)
+        return samples if X.dtype == np.uint8 else samples.astype(self._dtype(), copy=False)
+
+    def _dtype(self) -> np.dtype[Any]:
+        return next(self.network_.parameters()).value.dtype
 
     # Training.
 
@@ -318,7 +316,7 @@ class ConvNet(BaseEstimator):
         return self.loss_
 
     def _step(self, X: Array, target: Array, weight: Array, decay: float) -> float:
-        output = self.network_(self._batch(X))
+        output = self.network_(as_input(self._samples(X), self._dtype()))
         if output.shape != (len(X), self.n_outputs_):
             raise ValueError(
                 f"{type(self).__name__}: network returns the wrong shape, got {output.shape}; "
@@ -349,3 +347,10 @@ def _flat(X: Any) -> tuple[Any, tuple[int, ...] | None]:
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def _dtypes(X: Any, images: bool) -> Any:
+    """Return what X may be after its checks: bytes stay bytes if they are pixels."""
+    return (
+        np.uint8 if images and getattr(X, "dtype", None) == np.uint8 else (np.float64, np.float32)
+    )

@@ -23,11 +23,10 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):
     Parameters
     ----------
     network : Layer, callable or None
-        A Layer is copied, and trained from the weights it has. A callable, such as a model of
-        `pyconv.models` in a function, is called ``network(sample_shape, outputs, rng)`` with (C, H, W), or
-        (features,), and returns a Layer that maps a batch of samples to (N, outputs). None is a small
-        network of 3 x 3 convolutions, ReLU and max pooling with dense layers behind it, or of the dense
-        layers alone where samples are no images.
+        A Layer is copied, and trained from the weights it has. A function is called
+        ``network(sample_shape, outputs, rng)``, with (C, H, W) or (features,), and returns a Layer from a batch
+        of samples to (N, outputs). None is a small network of 3 x 3 convolutions, ReLU and max pooling with
+        dense layers behind it, or of the dense layers alone where samples are no images.
     image_shape : (H, W) or (C, H, W), optional
         What a row of X is, if it is an image. X of shape (N, C, H, W) needs no telling.
     channels : tuple of int
