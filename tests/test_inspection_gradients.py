@@ -82,6 +82,13 @@ def test_wrong_element_is_named(rng: np.random.Generator) -> None:
     assert row.analytic - row.numeric == pytest.approx(0.5)
 
 
+def test_gradient_that_is_no_number_is_wrong(rng: np.random.Generator) -> None:
+    x, y = batch(rng)
+    model = network(rng, Faulty(np.nan))
+    rows = inspection.check_gradients(model, CrossEntropyLoss(), x, y, rng=rng).rows
+    assert (rows[0].wrong, rows[0].error) == (20, np.inf)
+
+
 class Kinked(Loss):
     """Sum of ReLUs, whose gradient at 0 can be set."""
 

@@ -71,9 +71,9 @@ def draw_convolution(
         _frame(grid[c, 0], top, left, KH, KW, BLUE)
     for o in range(OC):
         for c in range(C):
-            offset = f", bias {_short(bias[o])}" if bias is not None and c == C - 1 else ""
+            below = f"bias {_short(bias[o])}" if bias is not None and c == C - 1 else ""
             axes = grid[c, 1 + o]
-            _numbers(axes, weight[o, c], f"filter {o}, channel {c}", extent=(H, KW), below=offset)
+            _numbers(axes, weight[o, c], f"filter {o}, channel {c}", extent=(H, KW), below=below)
             if o == oc:
                 _frame(axes, 0, 0, KH, KW, ORANGE)
         _numbers(grid[o, -1], output[o], f"output, channel {o}", extent=(H, OW))
@@ -177,7 +177,7 @@ def _numbers(
     axes.set_aspect("equal", anchor="NW")
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     if below:
-        axes.text(-0.5, rows - 0.2, below.removeprefix(", "), va="top", fontsize=8.5, color=INK)
+        axes.text(-0.5, rows - 0.2, below, va="top", fontsize=8.5, color=INK)
 
 
 def _frame(axes: Any, top: int, left: int, rows: int, columns: int, color: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -119,19 +120,8 @@ class GradientCheck:
 
     def __str__(self) -> str:
         """Return a row for each parameter, and a sentence."""
-        table = [
-            (
-                "parameter",
-                "shape",
-                "checked",
-                "kinks",
-                "wrong",
-                "error",
-                "backward",
-                "difference",
-                "at",
-            )
-        ]
+        titles = "parameter shape checked kinks wrong error backward difference at"
+        table = [tuple(titles.split())]
         for row in self.rows:
             at = ", ".join(map(str, row.index))
             worst = (f"{row.analytic:.6g}", f"{row.numeric:.6g}", f"[{at}]")
@@ -284,6 +274,8 @@ def _judge(
         left, right = slopes(h)
         numeric = (left + right) / 2
         distance = abs(analytic - numeric)
+        if not math.isfinite(distance):
+            return "wrong", math.inf, analytic, numeric
         # What rounding of the two losses, sums of many terms, makes of the difference is no error.
         noise = 64 * np.finfo(np.float64).eps * abs(slopes.base) / h
         error = distance / max(abs(analytic), abs(numeric), noise / tolerance, 1e-300)
