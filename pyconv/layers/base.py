@@ -261,6 +261,12 @@ class Layer:
             raise RuntimeError(f"{type(self).__name__}.backward called without a preceding forward")
         return saved
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: all but what `forward` saved for `backward`."""
+        state = self.__dict__.copy()
+        state.pop("_saved", None)
+        return state
+
     def _options_repr(self) -> str:
         return ""
 

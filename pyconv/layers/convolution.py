@@ -144,6 +144,15 @@ class _Conv(Weighted):
             kept = self._inference = _Inference(self.weight.value, versions, weight, bias)
         return kept.weight, bias if norm is None else kept.bias, self._weight_cache
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was derived from the weights; a copy derives it again."""
+        return super().__getstate__() | {"_weight_cache": None, "_inference": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start with an empty cache of one's own."""
+        self.__dict__.update(state)
+        self._weight_cache = F.WeightCache()
+
     def _options(self) -> dict[str, Any]:
         return {
             "stride": self.stride,
