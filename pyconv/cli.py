@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command ``pyconv``: train, predict, info.
+"""The command ``pyconv``: train, predict, run, info.
 
 Whatever the user can put right is one line on stderr and exit status 2; Ctrl-C is status 130.
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
+import io
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 import pyconv
 from pyconv import data, runtime, workflow
+from pyconv.io import atomic_write
 from pyconv.training import TrainingInterrupted
 from pyconv.workflow import JOBS, UsageError, usage_errors
 
@@ -93,6 +97,40 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(f"{path!s:<{width}}  {classifier.class_names[best]}  {row[best]:.1%}")
 
 
+def _run(arguments: argparse.Namespace) -> None:
+    with usage_errors():
+        backend = importlib.import_module("pyconv.backends.onnx")
+        rep = backend.prepare_file(arguments.model)
+        inputs = [_load_array(path) for path in arguments.input]
+    if arguments.output and len(arguments.output) != len(rep.output_names):
+        raise UsageError(
+            f"--output has {len(arguments.output)} files for {len(rep.output_names)} outputs "
+            f"({', '.join(rep.output_names)})"
+        )
+    try:
+        outputs = rep.run(inputs)
+    except Exception as error:  # operators of a foreign model can fail in any way
+        raise UsageError(f"{arguments.model}: {' '.join(str(error).split())}") from error
+    for path, output in zip(arguments.output or [], outputs, strict=False):
+        content = io.BytesIO()
+        np.save(content, output, allow_pickle=False)
+        atomic_write(path, content.getvalue())
+    for name, output in zip(rep.output_names, outputs, strict=True):
+        array = np.asarray(output)
+        span = f"  {array.min():.6g} to {array.max():.6g}" if array.size else ""
+        print(f"{name}  {array.dtype} {array.shape}{span}")
+
+
+def _load_array(path: Path) -> NDArray[Any]:
+    """Read a .npy file."""
+    with path.open("rb") as file:
+        try:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path}: not a .npy file of numbers ({error})") from None
+    return array
+
+
 def _info(_: argparse.Namespace) -> None:
     rows = {
         **runtime.build_info(),
@@ -137,6 +175,14 @@ def _parser() -> argparse.ArgumentParser:
         "--invert", action="store_true", help="for dark drawings on white, unlike the training data"
     )
     predict.set_defaults(run=_predict)
+
+    run = commands.add_parser("run", help="run an ONNX model on arrays")
+    run.add_argument("model", type=Path, metavar="MODEL", help="an .onnx file")
+    run.add_argument(
+        "--input", type=Path, nargs="+", required=True, metavar="FILE", help=".npy, one an input"
+    )
+    run.add_argument("--output", type=Path, nargs="+", metavar="FILE", help=".npy, one an output")
+    run.set_defaults(run=_run)
 
     info = commands.add_parser("info", help="version, compiler, instruction sets, threads")
     info.set_defaults(run=_info)
