@@ -10,12 +10,6 @@
 
 namespace pyconv::PYCONV_ISA {
 
-// x cut off at 0 and at 6; NaN stays NaN.
-template <typename T>
-PYCONV_INLINE Vec<T> relu6_of(Vec<T> x) {
-    return at_most(T(6), relu_of(x));
-}
-
 // x relu6(x + 3) / 6
 template <typename T>
 PYCONV_INLINE Vec<T> hardswish_of(Vec<T> x) {

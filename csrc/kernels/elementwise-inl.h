@@ -10,6 +10,13 @@
 
 namespace pyconv::PYCONV_ISA {
 
+// What a tile goes through before it is stored: ReLU, ReLU6 or nothing.
+template <typename T>
+PYCONV_INLINE Vec<T> activated(Activation activation, Vec<T> x) {
+    if (activation == Activation::None) return x;
+    return activation == Activation::Relu6 ? relu6_of(x) : relu_of(x);
+}
+
 template <typename T, typename Function, typename... In>
 void map(index_t n, T* out, Function function, const In*... in) {
     constexpr index_t L = Vec<T>::lanes;

@@ -12,6 +12,7 @@
 // can not hide the latency of the multiply-add (4 cycles, 2 a cycle), more would spill.
 #pragma once
 
+#include "kernels/elementwise-inl.h"
 #include "kernels/table.h"
 #include "kernels/vec-inl.h"
 
@@ -42,7 +43,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
             if (e.col_bias != nullptr) x = x + V::load(e.col_bias + j);
             if (residual != nullptr) x = x + V::load(residual + j);
-            if (e.activation == Activation::Relu) x = relu_of(x);
+            x = activated(e.activation, x);
             x.store(c + j);
         }
         for (; c_step == 1 && j < nr; j += L) {
@@ -54,7 +55,7 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.row_bias != nullptr) x = x + V::broadcast(row_bias);
             if (e.col_bias != nullptr) x = x + V::load_lanes(e.col_bias + j, lanes);
             if (residual != nullptr) x = x + V::load_lanes(residual + j, lanes);
-            if (e.activation == Activation::Relu) x = relu_of(x);
+            x = activated(e.activation, x);
             x.store_part(c + j, count < L ? count : L);
         }
         for (; j < nr; ++j) {
@@ -63,7 +64,8 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
             if (e.row_bias != nullptr) x += row_bias;
             if (e.col_bias != nullptr) x += e.col_bias[j];
             if (residual != nullptr) x += residual[j * c_step];
-            if (e.activation == Activation::Relu && x <= 0) x = 0;
+            if (e.activation != Activation::None && x <= 0) x = 0;
+            if (e.activation == Activation::Relu6 && x > 6) x = 6;
             c[j * c_step] = x;
         }
     }
@@ -155,7 +157,8 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j, false); });
     if (e.residual != nullptr)
         each([&](V& x, int i, int j) { x = x + load(e.residual + i * ldc, j, false); });
-    if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
+    if (e.activation != Activation::None) each([](V& x, int, int) { x = relu_of(x); });
+    if (e.activation == Activation::Relu6) each([](V& x, int, int) { x = relu6_of(x); });
     each([&](V& x, int i, int j) {
         T* p = c + i * ldc + j * L;
         if (kWhole || j < NV - 1) {

@@ -16,7 +16,7 @@
 
 namespace pyconv {
 
-// The gemm and Winograd kernels know the first two; of the others, ops/conv.cpp makes a second pass there.
+// The gemm and Winograd kernels do not know the last one: there, ops/conv.cpp makes a second pass.
 enum class Activation { None, Relu, Relu6, Hardswish };
 
 // The k-loop of a GEMM tile: `steps` products for each of its values, and how far apart the operands

@@ -349,6 +349,13 @@ Vec<T> relu_of(Vec<T> x) {
     return select<T>(x <= Vec<T>::zero(), Vec<T>::zero(), x);
 }
 
+// x cut off at 0 and at 6; NaN stays NaN.
+template <typename T>
+Vec<T> relu6_of(Vec<T> x) {
+    const Vec<T> six = Vec<T>::broadcast(6);
+    return select<T>(x >= six, six, relu_of(x));
+}
+
 // The sum of the lanes, halves first.
 template <typename T>
 T reduce_add(Vec<T> x) {

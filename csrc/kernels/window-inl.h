@@ -100,7 +100,9 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
         each([&](V& x, int, index_t at) {
             x = x + (kWhole ? V::load(residual + at) : V::load_part(residual + at, last));
         });
-    if (e.activation == Activation::Relu) each([](V& x, int, index_t) { x = relu_of(x); });
+    // The only other one, hardswish, has a pass of its own.
+    if (e.activation != Activation::Hardswish && e.activation != Activation::None)
+        each([&](V& x, int, index_t) { x = activated(e.activation, x); });
     each([&](V& x, int, index_t at) {
         if (kWhole) {
             x.store(out + at);
@@ -141,13 +143,12 @@ void window_rows(const WindowWalk& w, const T* in, const T* weights, const T* re
             j += L;
         }
     }
-    // The other activations while the rows are in L1: in the tiles they would double the code.
-    if (e.activation == Activation::None || e.activation == Activation::Relu) return;
-    const Unary function = e.activation == Activation::Relu6 ? Unary::Relu6 : Unary::Hardswish;
+    // Hardswish while the rows are in L1: in the tiles it would double the code.
+    if (e.activation != Activation::Hardswish) return;
     for (int m = 0; m < M; ++m) {
         for (int r = 0; r < R; ++r) {
             T* const row = out + m * w.out_filter + r * w.out_row;
-            unary<T>(function, w.cols, 0, 0, row, row);
+            unary<T>(Unary::Hardswish, w.cols, 0, 0, row, row);
         }
     }
 }

@@ -11,6 +11,7 @@
 // even and an odd half which the two of a pair share.
 #pragma once
 
+#include "kernels/elementwise-inl.h"
 #include "kernels/table.h"
 #include "kernels/vec-inl.h"
 
@@ -213,7 +214,7 @@ void transform_both_sides(const WinogradWalk& w, const T* in, T* out, const Epil
                 V x = result[j];
                 if (e.col_bias != nullptr) x = x + V::load(e.col_bias);
                 if (residual != nullptr) x = x + V::load(residual + i * w.out_row + j * w.out_col);
-                if (e.activation == Activation::Relu) x = relu_of(x);
+                x = activated(e.activation, x);
                 x.store(out + i * w.out_row + j * w.out_col);
             }
         }

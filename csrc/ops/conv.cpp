@@ -32,8 +32,8 @@ ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, Direction dir
 
 // Whether the kernels of this algorithm lack the activation.
 bool needs_second_pass(Activation activation, ConvAlgorithm algorithm) {
-    const bool known = activation == Activation::None || activation == Activation::Relu;
-    return !known && algorithm != ConvAlgorithm::Depthwise;
+    if (activation == Activation::Relu6) return algorithm == ConvAlgorithm::Im2col;
+    return activation == Activation::Hardswish && algorithm != ConvAlgorithm::Depthwise;
 }
 
 template <typename T>
