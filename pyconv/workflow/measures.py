@@ -154,7 +154,8 @@ def wilson(successes: int, trials: int) -> list[float]:
     middle = share + spread / 2
     reach = _Z_95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
     low, high = (middle - reach) / (1 + spread), (middle + reach) / (1 + spread)
-    return [max(low, 0.0), min(high, 1.0)]
+    # At the ends the bounds are 0 and 1 exactly, but for rounding.
+    return [0.0 if successes == 0 else low, 1.0 if successes == trials else high]
 
 
 def probabilities(problem: Problem, outputs: Array) -> Array:
@@ -170,7 +171,8 @@ def probabilities(problem: Problem, outputs: Array) -> Array:
 def predictions(problem: Problem, outputs: Array) -> Array:
     """Return the answers in the encoding of the targets."""
     if problem.has_classes:
-        return np.argmax(outputs, axis=1)
+        classes: Array = outputs.argmax(axis=1)
+        return classes
     if problem.kind == "multilabel":
         return (outputs > 0).astype(np.int64)
     return outputs.ravel() if problem.kind == "scalar regression" else outputs
