@@ -14,9 +14,8 @@ import pytest
 
 from pyconv import cli
 from pyconv.workflow import Data, Options, WorkflowInterrupted, load_classifier, run_workflow
-from pyconv.workflow import steps as steps_module
 from pyconv.workflow.measures import choose_measure, wilson
-from pyconv.workflow.networks import Settings, build_network
+from pyconv.workflow.networks import Settings, build_network, train_network
 from pyconv.workflow.preparation import prepare
 from pyconv.workflow.problem import data_sheet, define_problem
 from pyconv.workflow.protocol import divide, make_folds, shared_examples
@@ -348,6 +347,7 @@ def test_a_run_on_images_writes_its_results(run: Path) -> None:
 def test_every_trial_is_logged_and_the_best_is_chosen(run: Path) -> None:
     trials = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
     assert [trial["trial"] for trial in trials] == [0, 1]
+    assert trials[0]["settings"]["dropout"] == trials[0]["settings"]["weight_decay"] == 0
     assert trials[0]["settings"] != trials[1]["settings"]
     for trial in trials:
         assert len(trial["fold_scores"]) == 3
@@ -444,16 +444,16 @@ def test_a_run_stopped_at_any_step_resumes_to_the_same_report(
 def test_finished_trials_are_not_done_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, calls = steps_module.train_network, []
+    calls = []
 
     def stop_at_third(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == attempts + 2:  # those of step 6, one trial, and the next
             raise KeyboardInterrupt
-        return train(*arguments, **options)
+        return train_network(*arguments, **options)
 
     attempts = len(json.loads((whole / "step-6.json").read_text())["attempts"])
-    monkeypatch.setattr(steps_module, "train_network", stop_at_third)
+    monkeypatch.setattr("pyconv.workflow.steps.train_network", stop_at_third)
     with pytest.raises(WorkflowInterrupted, match="step 7"):
         run_workflow(table("binary"), tmp_path, FAST, say=silent)
     calls.clear()

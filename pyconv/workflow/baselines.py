@@ -17,7 +17,7 @@ from pyconv.workflow.problem import Problem
 Array: TypeAlias = NDArray[Any]
 
 # A linear model gains little from more rows than this, and its solver would take minutes.
-_MAX_ROWS = 10_000
+MAX_ROWS = 10_000
 
 
 def make_baselines(problem: Problem) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def score_baselines(
 ) -> dict[str, float]:
     """Fit every baseline to (inputs, encoded targets) and return its score on others."""
     inputs, targets = train
-    if len(inputs) > _MAX_ROWS:
-        chosen = rng.choice(len(inputs), _MAX_ROWS, replace=False)
+    if len(inputs) > MAX_ROWS:
+        chosen = rng.choice(len(inputs), MAX_ROWS, replace=False)
         inputs, targets = inputs[chosen], targets[chosen]
     rows, evaluation_rows = preparation.rows(inputs), preparation.rows(evaluation[0])
     scores = {}

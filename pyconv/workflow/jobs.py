@@ -25,6 +25,9 @@ from pyconv.optim import AdamW, CosineSchedule
 from pyconv.training import History, fit, predict
 from pyconv.workflow.classifier import MODEL_FILE, Classifier, save_classifier
 from pyconv.workflow.errors import UsageError, check_packages, check_writable, usage_errors
+from pyconv.workflow.networks import distort, shift_and_flip
+from pyconv.workflow.problem import Data
+from pyconv.workflow.sources import SOURCES
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -35,11 +38,6 @@ class Job:
 
     Attributes
     ----------
-    title : str
-        Name of the dataset in pictures and tables.
-    load : callable
-        ``load(data_dir, rng)`` returns (train, test).
-    needs_data_dir : bool
     config : dict
         Arguments of `models.LeNetBN` beside those that follow from the data.
     augment : callable
@@ -52,9 +50,6 @@ class Job:
         Share of the training images that is held out to watch the training.
     """
 
-    title: str
-    load: Callable[[Path | None, np.random.Generator], tuple[Dataset, Dataset]]
-    needs_data_dir: bool
     config: Mapping[str, Any]
     augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
     epochs: int
@@ -63,42 +58,18 @@ class Job:
     validation: float
 
 
-def _load_digits(_: Path | None, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-    return data.split(data.load_digits(), 0.2, rng=rng)
-
-
-def _load_fashion_mnist(folder: Path | None, _: np.random.Generator) -> tuple[Dataset, Dataset]:
-    if folder is None:
-        raise UsageError("fashion-mnist needs --data-dir, the folder of its four IDX files")
-    return data.load_fashion_mnist(folder)
-
-
-def _augment_digits(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    return data.random_affine(images, rng=rng, degrees=8, scale=0.08, shear=0.1, shift=0.5)
-
-
-def _augment_fashion_mnist(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    return data.random_flip(data.random_shift(images, 1, rng=rng), rng=rng)
-
-
 JOBS = {
     "digits": Job(
-        title="scikit-learn digits",
-        load=_load_digits,
-        needs_data_dir=False,
         config={"channels": (32, 64), "depth": 2, "hidden": 128, "dropout": 0.3},
-        augment=_augment_digits,
+        augment=distort,
         epochs=40,
         batch_size=32,
         lr=3e-3,
         validation=0.1,
     ),
     "fashion-mnist": Job(
-        title="Fashion-MNIST",
-        load=_load_fashion_mnist,
-        needs_data_dir=True,
         config={"channels": (16, 32), "hidden": 128, "dropout": 0.25},
-        augment=_augment_fashion_mnist,
+        augment=shift_and_flip,
         epochs=10,
         batch_size=128,
         lr=3e-3,
@@ -139,7 +110,8 @@ def train_job(
     rng = np.random.default_rng(seed)
     with usage_errors():
         check_packages()
-        train, test = job.load(data_dir, rng)
+        source = SOURCES[name].load(data_dir)
+        train, test = _train_and_test(source, rng)
         train, validation = data.split(train, job.validation, rng=rng)
         _, C, H, W = train.images.shape
         model = models.LeNetBN(C, len(train.class_names), (H, W), **job.config, rng=rng)
@@ -172,9 +144,16 @@ def train_job(
     predictions = predict(model, test.images).argmax(axis=1)
     confusion = inspection.confusion_matrix(test.labels, predictions, len(test.class_names))
     report = run | _report(model, history, len(train), confusion, test.class_names)
-    _write_results(out, job.title, model, history, report)
+    _write_results(out, source.name, model, history, report)
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _train_and_test(source: Data, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    whole = Dataset(source.inputs, source.targets, tuple(source.class_names))
+    if source.test is None:
+        return data.split(whole, 0.2, rng=rng)
+    return whole, Dataset(*source.test, whole.class_names)
 
 
 def _report(

@@ -25,23 +25,26 @@ Array: TypeAlias = NDArray[Any]
 _MAX_STAGES = 2
 
 
-def _shift(images: Array, rng: np.random.Generator) -> Array:
+def shift(images: Array, rng: np.random.Generator) -> Array:
+    """Move every image by up to a pixel."""
     return data.random_shift(images, 1, rng=rng)
 
 
-def _distort(images: Array, rng: np.random.Generator) -> Array:
+def distort(images: Array, rng: np.random.Generator) -> Array:
+    """Turn, scale, shear and move every image a little."""
     return data.random_affine(images, rng=rng, degrees=8, scale=0.08, shear=0.1, shift=0.5)
 
 
-def _shift_and_flip(images: Array, rng: np.random.Generator) -> Array:
-    return data.random_flip(_shift(images, rng), rng=rng)
+def shift_and_flip(images: Array, rng: np.random.Generator) -> Array:
+    """Move every image by up to a pixel, and mirror half of them."""
+    return data.random_flip(shift(images, rng), rng=rng)
 
 
 AUGMENTATIONS: Mapping[str, Augmentation | None] = {
     "none": None,
-    "shift": _shift,
-    "affine": _distort,
-    "shift and flip": _shift_and_flip,
+    "shift": shift,
+    "affine": distort,
+    "shift and flip": shift_and_flip,
 }
 
 
@@ -58,7 +61,7 @@ class Settings:
     augment : str
         A key of `AUGMENTATIONS`.
     length : float
-        Share of the epochs. A short training is early stopping that the final model, which has no
+        Share of the epochs of the run. A short training is early stopping that the final model, which has no
         validation data left, can do too.
     """
 
@@ -71,9 +74,9 @@ class Settings:
 
 
 def search_space(width: float, *, images: bool) -> dict[str, list[Any]]:
-    """Return what a random search draws from, up to the width that was enough to overfit."""
+    """Return what a random search draws from, around the width that was enough to overfit."""
     return {
-        "width": [width / 4, width / 2, width],
+        "width": [width / 4, width / 2, width, 2 * width],
         "dropout": [0.0, 0.1, 0.3, 0.5],
         "weight_decay": [1e-4, 1e-2, 1e-1, 1.0],
         "lr": [1e-3, 3e-3, 1e-2],
@@ -117,7 +120,6 @@ def train_network(
         The loss became infinite or NaN.
     """
     model = build_network(problem, train.images.shape[1:], settings, rng)
-    epochs = max(1, round(epochs * settings.length))
     steps = epochs * -(-len(train) // batch_size)
     history = fit(
         model,

@@ -107,11 +107,17 @@ def _sections(report: Mapping[str, Any]) -> Iterable[str]:
     yield "<h2>5 Baselines</h2>"
     scores = {**baselines["fold_scores"], NETWORK: best["fold_scores"]}
     yield _picture(draw_fold_scores(scores, name, network=NETWORK), "Scores of all folds")
-    yield "<p>The network is that of step 7: the best of several, so its score flatters.</p>"
+    yield (
+        f"<p>Baselines learn from at most {baselines['most_rows']} examples. The network is that of "
+        "step 7: the best of several, so its score flatters.</p>"
+    )
     yield "<h2>6 Overfit on purpose</h2>"
     overfit = steps["6"]
     if overfit["reached"]:
-        yield f"<p>A network of width {overfit['width']:g} learned the training part by heart.</p>"
+        yield (
+            f"<p>A network of width {overfit['width']:g} learned "
+            f"{overfit['examples']} training examples by heart.</p>"
+        )
     else:
         yield f'<p class="warning">{html.escape(overfit["diagnosis"])}</p>'
     yield _rows(overfit["attempts"])

@@ -35,7 +35,7 @@ class Options:
     folds, repeats : int
         Of ``"kfold"`` and ``"iterated-kfold"``.
     trials : int
-        Settings that are tried in step 7.
+        Settings that are tried in step 7; the first are those that overfit.
     epochs, batch_size : int
         Of every training; overfitting on purpose takes twice the epochs, and shorter trainings
         are among the settings that are tried.

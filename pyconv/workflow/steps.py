@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pyconv.data import Dataset
 from pyconv.io import atomic_write, save_model
 from pyconv.models import LeNetBN
 from pyconv.optional import need
 from pyconv.training import predict
-from pyconv.workflow.baselines import score_baselines
+from pyconv.workflow.baselines import MAX_ROWS, score_baselines
 from pyconv.workflow.classifier import MODEL_FILE, Classifier, save_classifier
-from pyconv.workflow.measures import predictions, training_measure
+from pyconv.workflow.measures import Measure, predictions, training_measure
 from pyconv.workflow.networks import Settings, search_space, train_network
 from pyconv.workflow.preparation import Preparation, prepare
 from pyconv.workflow.problem import data_sheet, fingerprints
@@ -30,14 +32,19 @@ TRIALS_FILE = "trials.jsonl"
 
 # Accuracy, or R^2: numbers are learned by heart digit by digit, classes at once.
 _OVERFIT = {"accuracy": 0.99, "r2": 0.95}
+# Of more examples as many are drawn: a wide network could take hours to learn them all by heart.
+_OVERFIT_EXAMPLES = 10_000
 _OVERFIT_WIDTHS = (1.0, 2.0, 4.0, 8.0)
 
-Result = dict[str, Any]
+Array: TypeAlias = NDArray[Any]
+Result: TypeAlias = dict[str, Any]
 
 
 def step_1_problem(state: State) -> Result:
     """Say what is to be predicted, and describe the data that are not for the test."""
-    return state.problem.describe() | {
+    decisions = state.problem.describe()
+    state.say(f"  {decisions['problem']}: {decisions['last_layer']}; {decisions['loss']}")
+    return decisions | {
         "data": data_sheet(state.problem, state.inputs, state.raw_targets),
         "test_examples": len(state.test_inputs),
     }
@@ -45,6 +52,7 @@ def step_1_problem(state: State) -> Result:
 
 def step_2_measure(state: State) -> Result:
     """Fix by what networks are compared, before there are any."""
+    state.say(f"  {state.measure.name}")
     better = "greater" if state.measure.sign > 0 else "smaller"
     return {"measure": state.measure.name, "better": better}
 
@@ -61,6 +69,8 @@ def step_3_protocol(state: State) -> Result:
         warnings.append(f"{in_test} test examples are in the training data too")
     if any(shared):
         warnings.append(f"{max(shared)} validation examples of a fold are in its training part too")
+    for warning in warnings:
+        state.say(f"  warning: {warning}")
     return {
         "protocol": state.options.protocol,
         "folds": [[len(train), len(validation)] for train, validation in state.folds],
@@ -91,53 +101,63 @@ def step_5_baselines(state: State) -> Result:
         )
         for name, score in scores.items():
             rows.setdefault(name, []).append(score)
-    return {
-        "fold_scores": rows,
-        "scores": {name: float(np.mean(scores)) for name, scores in rows.items()},
-    }
+    means = {name: float(np.mean(scores)) for name, scores in rows.items()}
+    for name, score in means.items():
+        state.say(f"  {name}: {state.measure.name} {score:.4f}")
+    return {"most_rows": MAX_ROWS, "fold_scores": rows, "scores": means}
 
 
 def step_6_overfit(state: State) -> Result:
     """Widen the network until it knows the training part by heart."""
-    measure, options = training_measure(state.problem), state.options
+    measure = training_measure(state.problem)
     wanted = _OVERFIT[measure.name]
+    train, validation = state.folds[0]
+    if len(train) > _OVERFIT_EXAMPLES:
+        train = state.rng(6, 1).choice(train, _OVERFIT_EXAMPLES, replace=False)
+    preparation = prepare(state.problem, state.inputs[train], state.targets[train])
     attempts: list[Result] = []
-    curve: list[Result] = []
     for width in _OVERFIT_WIDTHS:
-        settings = Settings(width)
-        score, curve = _train_fold(state, 0, settings, 2 * options.epochs, state.rng(6), True)
+        model, curve = _train(
+            state, preparation, train, validation, Settings(width, length=2.0), state.rng(6)
+        )
+        score = _score(state, measure, model, preparation, train)
         attempts.append({"width": width, "training_score": score})
         state.say(f"  width {width:g}: training {measure.name} {_text(score)}")
-        if score is not None and score >= wanted:
+        reached = score is not None and score >= wanted
+        if reached:
             break
-    reached = score is not None and score >= wanted
     return {
         "measure": measure.name,
         "wanted": wanted,
+        "examples": len(train),
         "reached": reached,
         "width": width,
         "attempts": attempts,
         "curve": curve,
-        "diagnosis": None if reached else _diagnose(state, score, curve),
+        "diagnosis": None if reached else _diagnose(state, train, curve),
     }
 
 
 def step_7_tune(state: State) -> Result:
     """Search at random for the settings with the best score on the validation parts."""
-    options, measure = state.options, state.measure
-    space = search_space(state.results[6]["width"], images=not state.data.is_table)
+    options, measure, width = state.options, state.measure, state.results[6]["width"]
     drawn = need("sklearn.model_selection", "drawing settings").ParameterSampler(
-        space, options.trials, random_state=int(state.rng(7).integers(2**32))
+        search_space(width, images=not state.data.is_table),
+        options.trials - 1,
+        random_state=int(state.rng(7).integers(2**32)),
     )
-    # Trials that an interrupted run has finished are not done again.
+    # What regularises must beat the network that overfits. Trials that an interrupted run has
+    # finished are not done again.
+    candidates = [Settings(width), *(Settings(**choice) for choice in drawn)]
     trials = state.read_lines(TRIALS_FILE)
-    for number, choice in enumerate(list(drawn)[len(trials) :], len(trials)):
-        settings = Settings(**choice)
+    for number, settings in enumerate(candidates[len(trials) :], len(trials)):
         scores, curves = [], []
-        for fold in range(len(state.folds)):
-            rng = state.rng(7, number, fold)
-            score, curve = _train_fold(state, fold, settings, options.epochs, rng, False)
-            scores.append(score)
+        for fold, (train, validation) in enumerate(state.folds):
+            preparation, rng = _prepare(state, fold), state.rng(7, number, fold)
+            # The report shows the learning curve of the first fold alone.
+            watched = validation if fold == 0 else None
+            model, curve = _train(state, preparation, train, watched, settings, rng)
+            scores.append(_score(state, measure, model, preparation, validation))
             curves.append(curve)
         known = [score for score in scores if score is not None]
         mean = float(np.mean(known)) if len(known) == len(scores) else None
@@ -171,18 +191,9 @@ def step_8_final(state: State) -> Result:
     problem, measure, rng = state.problem, state.measure, state.rng(8)
     settings = Settings(**state.results[7]["best"]["settings"])
     preparation = prepare(problem, state.inputs, state.targets)
-    try:
-        model, _ = train_network(
-            problem,
-            preparation.dataset(state.inputs, state.targets),
-            None,
-            settings,
-            epochs=state.options.epochs,
-            batch_size=state.options.batch_size,
-            rng=rng,
-        )
-    except FloatingPointError as error:
-        raise ValueError(f"run_workflow: the final training diverged ({error})") from None
+    model, _ = _train(state, preparation, np.arange(len(state.inputs)), None, settings, rng)
+    if model is None:
+        raise ValueError("run_workflow: the final training diverged, got no network; expected one")
     test_targets = state.test_targets
     outputs = preparation.outputs(predict(model, preparation.images(state.test_inputs)))
     score = measure.of_outputs(problem, outputs, test_targets)
@@ -227,54 +238,55 @@ STEPS: dict[int, tuple[str, Callable[[State], Result]]] = {
 
 
 def _prepare(state: State, fold: int) -> Preparation:
+    """Learn the preprocessing from the training part of a fold."""
     train, _ = state.folds[fold]
     return prepare(state.problem, state.inputs[train], state.targets[train])
 
 
-def _train_fold(
+def _train(
     state: State,
-    fold: int,
+    preparation: Preparation,
+    rows: Array,
+    validation: Array | None,
     settings: Settings,
-    epochs: int,
     rng: np.random.Generator,
-    overfit: bool,
-) -> tuple[float | None, list[Result]]:
-    """Train on one fold; return the score, None if the loss was lost, and the learning curve.
+) -> tuple[LeNetBN | None, list[Result]]:
+    """Train on some rows; return the network, None if the loss was lost, and its curve."""
 
-    The score is that of the training part with the training measure, or that of the validation
-    part with the measure of success.
-    """
-    preparation = _prepare(state, fold)
-    train, validation = (
-        preparation.dataset(state.inputs[rows], state.targets[rows]) for rows in state.folds[fold]
-    )
+    def part(chosen: Array) -> Dataset:
+        return preparation.dataset(state.inputs[chosen], state.targets[chosen])
+
+    options = state.options
     try:
-        model, curve = train_network(
+        return train_network(
             state.problem,
-            train,
-            # The other folds have no learning curve in the report.
-            validation if fold == 0 else None,
+            part(rows),
+            None if validation is None else part(validation),
             settings,
-            epochs=epochs,
-            batch_size=state.options.batch_size,
+            epochs=max(1, round(options.epochs * settings.length)),
+            batch_size=options.batch_size,
             rng=rng,
         )
     except FloatingPointError:
         return None, []
-    rows = state.folds[fold][0 if overfit else 1]
-    outputs = preparation.outputs(predict(model, (train if overfit else validation).images))
-    measure = training_measure(state.problem) if overfit else state.measure
-    return measure.of_outputs(state.problem, outputs, state.targets[rows]), curve
 
 
-def _diagnose(state: State, score: float | None, curve: list[Result]) -> str:
-    """Say what keeps the network from learning the training part by heart."""
-    if score is None:
+def _score(
+    state: State, measure: Measure, model: LeNetBN | None, preparation: Preparation, rows: Array
+) -> float | None:
+    """Return the value of a measure on some rows; None for a training that was lost."""
+    if model is None:
+        return None
+    outputs = preparation.outputs(predict(model, preparation.images(state.inputs[rows])))
+    return measure.of_outputs(state.problem, outputs, state.targets[rows])
+
+
+def _diagnose(state: State, rows: Array, curve: list[Result]) -> str:
+    """Say what keeps the network from learning these rows by heart."""
+    if not curve:
         return "the loss became infinite or NaN: the inputs are not scaled, or lr is too high"
-    train, _ = state.folds[0]
-    inputs, targets = state.inputs[train], state.targets[train]
-    known = fingerprints(inputs)
-    contradictions = len(set(zip(known, fingerprints(targets), strict=True))) - len(set(known))
+    known, answers = fingerprints(state.inputs[rows]), fingerprints(state.targets[rows])
+    contradictions = len(set(zip(known, answers, strict=True))) - len(set(known))
     if contradictions:
         return f"{contradictions} equal inputs have different targets, which nothing can learn"
     first, last = curve[0]["train_loss"], curve[-1]["train_loss"]
