@@ -68,7 +68,7 @@ def _breast_cancer_with_gaps(_: Path | None) -> Data:
 
 
 SOURCES: Mapping[str, Source] = {
-    "digits": Source(_digits, epochs=20, batch_size=32),
+    "digits": Source(_digits, epochs=40, batch_size=32),
     "fashion-mnist": Source(_fashion_mnist, epochs=5, batch_size=128, needs_data_dir=True),
     "diabetes": Source(_diabetes, epochs=100, batch_size=32),
     "breast-cancer-with-gaps": Source(_breast_cancer_with_gaps, epochs=50, batch_size=32),
