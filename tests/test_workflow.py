@@ -407,8 +407,21 @@ def test_contradictions_are_diagnosed(tmp_path: Path) -> None:
     )
     report = run_workflow(twice, tmp_path, replace(FAST, epochs=2, trials=1), say=silent)
     assert not report["steps"]["6"]["reached"]
+    assert len(report["steps"]["6"]["attempts"]) == 1
     assert "equal inputs have different targets" in report["steps"]["6"]["diagnosis"]
     assert "could not overfit" in (tmp_path / "report.html").read_text()
+
+
+def test_a_loss_that_falls_gets_more_epochs(tmp_path: Path) -> None:
+    options = replace(FAST, epochs=1, trials=1, batch_size=64)
+    report = run_workflow(table("scalar regression"), tmp_path, options, say=silent)
+    overfit = report["steps"]["6"]
+    assert [attempt["width"] for attempt in overfit["attempts"]] == [1, 2, 4, 8]
+    lengths = [attempt["length"] for attempt in overfit["attempts"]]
+    assert lengths[0] == 2
+    assert lengths[-1] > 2
+    assert len(overfit["curve"]) == lengths[-1]
+    assert overfit["reached"] or overfit["diagnosis"]
 
 
 # Stopping and resuming

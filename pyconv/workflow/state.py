@@ -37,7 +37,7 @@ class Options:
     trials : int
         Settings that are tried in step 7; the first are those that overfit.
     epochs, batch_size : int
-        Of every training; overfitting on purpose takes twice the epochs, and shorter trainings
+        Of every training; overfitting on purpose takes at least twice the epochs, and shorter trainings
         are among the settings that are tried.
     test, validation : float
         Share of all data that is put aside for the test, unless it comes with the data, and

@@ -108,7 +108,10 @@ def step_5_baselines(state: State) -> Result:
 
 
 def step_6_overfit(state: State) -> Result:
-    """Widen the network until it knows the training part by heart."""
+    """Widen the network until it knows the training part by heart.
+
+    Every attempt doubles the width, and the epochs too if the loss was still falling.
+    """
     measure = training_measure(state.problem)
     wanted = _OVERFIT[measure.name]
     train, validation = state.folds[0]
@@ -116,16 +119,17 @@ def step_6_overfit(state: State) -> Result:
         train = state.rng(6, 1).choice(train, _OVERFIT_EXAMPLES, replace=False)
     preparation = prepare(state.problem, state.inputs[train], state.targets[train])
     attempts: list[Result] = []
+    length = 2.0
     for width in _OVERFIT_WIDTHS:
-        model, curve = _train(
-            state, preparation, train, validation, Settings(width, length=2.0), state.rng(6)
-        )
+        settings = Settings(width, length=length)
+        model, curve = _train(state, preparation, train, validation, settings, state.rng(6))
         score = _score(state, measure, model, preparation, train)
-        attempts.append({"width": width, "training_score": score})
+        attempts.append({"width": width, "length": length, "training_score": score})
         state.say(f"  width {width:g}: training {measure.name} {_text(score)}")
         reached = score is not None and score >= wanted
-        if reached:
+        if reached or _contradictions(state, train):
             break
+        length = 2 * length if _still_falling(curve) else length
     return {
         "measure": measure.name,
         "wanted": wanted,
@@ -285,16 +289,28 @@ def _diagnose(state: State, rows: Array, curve: list[Result]) -> str:
     """Say what keeps the network from learning these rows by heart."""
     if not curve:
         return "the loss became infinite or NaN: the inputs are not scaled, or lr is too high"
-    known, answers = fingerprints(state.inputs[rows]), fingerprints(state.targets[rows])
-    contradictions = len(set(zip(known, answers, strict=True))) - len(set(known))
+    contradictions = _contradictions(state, rows)
     if contradictions:
         return f"{contradictions} equal inputs have different targets, which nothing can learn"
     first, last = curve[0]["train_loss"], curve[-1]["train_loss"]
     if last > 0.9 * first:
         return "the loss hardly fell: the inputs do not tell the targets, or lr does not fit"
-    if last < 0.9 * curve[len(curve) // 2]["train_loss"]:
+    if _still_falling(curve):
         return "the loss was still falling: train for more epochs"
     return "the loss stopped falling: the network is too small or too simple for the data"
+
+
+def _contradictions(state: State, rows: Array) -> int:
+    """Count the targets beyond the first of inputs that are the same."""
+    known, answers = fingerprints(state.inputs[rows]), fingerprints(state.targets[rows])
+    return len(set(zip(known, answers, strict=True))) - len(set(known))
+
+
+def _still_falling(curve: list[Result]) -> bool:
+    """Tell whether the second half of a training was of use."""
+    if not curve:
+        return False
+    return bool(curve[-1]["train_loss"] < 0.9 * curve[len(curve) // 2]["train_loss"])
 
 
 def _beaten(state: State, score: float, baselines: Mapping[str, float]) -> dict[str, bool]:
