@@ -310,7 +310,7 @@ def _still_falling(curve: list[Result]) -> bool:
     """Tell whether the second half of a training was of use."""
     if not curve:
         return False
-    return bool(curve[-1]["train_loss"] < 0.9 * curve[len(curve) // 2]["train_loss"])
+    return bool(curve[-1]["train_loss"] < 0.9 * curve[(len(curve) - 1) // 2]["train_loss"])
 
 
 def _beaten(state: State, score: float, baselines: Mapping[str, float]) -> dict[str, bool]:
