@@ -177,6 +177,8 @@ def _text(value: Any) -> str:
         return ", ".join(f"{key}: {_text(part)}" for key, part in value.items())
     if isinstance(value, list):
         return ", ".join(map(_text, value))
+    if value is None:
+        return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
