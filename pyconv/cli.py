@@ -23,9 +23,11 @@ import pyconv
 from pyconv import data, runtime, workflow
 from pyconv.io import atomic_write
 from pyconv.training import TrainingInterrupted
-from pyconv.workflow import JOBS, UsageError, usage_errors
+from pyconv.workflow import JOBS, SOURCES, UsageError, WorkflowInterrupted, usage_errors
 
 __all__ = ["main"]
+
+_FULL_OPTIONS = ("problem", "measure", "protocol", "folds", "repeats", "trials")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pyconv: error: {error}", file=sys.stderr)
         return 2
     except TrainingInterrupted as interrupted:
-        again = argv if "--resume" in argv else [*argv, "--resume"]
-        print(
-            f"pyconv: interrupted after epoch {len(interrupted.history.epochs)}; "
-            f"continue with: {shlex.join(['pyconv', *again])}",
-            file=sys.stderr,
-        )
-        return 130
+        return _interrupted(f"after epoch {len(interrupted.history.epochs)}", argv)
+    except WorkflowInterrupted as interrupted:
+        return _interrupted(f"in step {interrupted.step}", argv)
     except OSError as error:  # the disk filled up, or went away, under a running job
         print(f"pyconv: error: {error}", file=sys.stderr)
         return 2
@@ -54,16 +52,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _interrupted(where: str, argv: Sequence[str]) -> int:
+    """Say how to go on, and return the exit status of Ctrl-C."""
+    again = argv if "--resume" in argv else [*argv, "--resume"]
+    command = shlex.join(["pyconv", *again])
+    print(f"pyconv: interrupted {where}; continue with: {command}", file=sys.stderr)
+    return 130
+
+
 def _train(arguments: argparse.Namespace) -> None:
-    job = JOBS[arguments.dataset]
-    if job.needs_data_dir and arguments.data_dir is None:
+    source = SOURCES[arguments.dataset]
+    if source.needs_data_dir and arguments.data_dir is None:
         raise UsageError(f"train {arguments.dataset} needs --data-dir, the folder of its files")
-    if not job.needs_data_dir and arguments.data_dir is not None:
+    if not source.needs_data_dir and arguments.data_dir is not None:
         raise UsageError(f"train {arguments.dataset} reads no files; leave out --data-dir")
+    asked = {name: getattr(arguments, name) for name in _FULL_OPTIONS}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if not arguments.full and arguments.dataset not in JOBS:
+        raise UsageError(f"train {arguments.dataset} has no short form; add --full")
+    if not arguments.full and asked:
+        raise UsageError(f"--{next(iter(asked))} is an option of the eight steps; add --full")
     with contextlib.ExitStack() as stack:
         if arguments.threads is not None:
             with usage_errors():
                 stack.enter_context(runtime.num_threads(arguments.threads))
+        if arguments.full:
+            _train_full(arguments, asked)
+            return
         report = workflow.train_job(
             arguments.dataset,
             arguments.out,
@@ -76,6 +91,26 @@ def _train(arguments: argparse.Namespace) -> None:
         )
     print(workflow.report_table(report))
     print(f"model, report and pictures are in {arguments.out}")
+
+
+def _train_full(arguments: argparse.Namespace, asked: dict[str, Any]) -> None:
+    source = SOURCES[arguments.dataset]
+    with usage_errors():
+        options = workflow.Options(
+            epochs=arguments.epochs or source.epochs,
+            batch_size=arguments.batch_size or source.batch_size,
+            seed=arguments.seed,
+            **asked,
+        )
+        report = workflow.run_workflow(
+            source.load(arguments.data_dir),
+            arguments.out,
+            options,
+            resume=arguments.resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    print(workflow.summary(report))
+    print(f"model and report are in {arguments.out}; see {arguments.out / 'report.html'}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -158,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     train = commands.add_parser("train", help="train a network and write model, report, pictures")
-    train.add_argument("dataset", choices=list(JOBS))
+    train.add_argument("dataset", choices=list(SOURCES))
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results")
     train.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the dataset's files")
     train.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data")
@@ -166,6 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_not_negative, default=0, metavar="S", help="default 0")
     train.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
     train.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    full = train.add_argument_group("the workflow in eight steps, from data sheet to tested model")
+    full.add_argument("--full", action="store_true", help="all eight; tables know no other way")
+    full.add_argument("--problem", choices=workflow.KINDS, help="default: inferred from the data")
+    full.add_argument("--measure", metavar="NAME", help="accuracy, f1, mae, a scikit-learn scorer")
+    full.add_argument("--protocol", choices=workflow.PROTOCOLS, help="default holdout")
+    full.add_argument("--folds", type=_positive, metavar="K", help="default 5")
+    full.add_argument("--repeats", type=_positive, metavar="N", help="of iterated-kfold; default 2")
+    full.add_argument("--trials", type=_positive, metavar="N", help="settings to try; default 10")
     train.set_defaults(run=_train)
 
     predict = commands.add_parser("predict", help="classify pictures with a trained network")

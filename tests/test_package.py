@@ -84,7 +84,8 @@ def test_functions_are_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["pyconv.functional", "pyconv.runtime", "pyconv.optim", "pyconv.training"]
+    "module",
+    ["pyconv.functional", "pyconv.runtime", "pyconv.optim", "pyconv.training", "pyconv.workflow"],
 )
 def test_examples_print_what_they_say(module: str) -> None:
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()

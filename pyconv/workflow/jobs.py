@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The deep-learning workflow from end to end: load, split, train, test, write the results.
+"""The short form: load, split, train a network that is known to do, test, write the results.
 
-`pyconv.cli` is its face. A training job is a row of `JOBS`; its results are a folder with
+A training job is a row of `JOBS`; its results are a folder with
 ``model.safetensors``, ``report.json``, ``learning_curve.png`` and ``confusion_matrix.png``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,31 +19,17 @@ import pyconv
 from pyconv import data, inspection, models, runtime
 from pyconv.checkpoint import CheckpointError
 from pyconv.data import Dataset
-from pyconv.io import atomic_write, load_safetensors, save_model, write_json
+from pyconv.io import atomic_write, write_json
 from pyconv.losses import CrossEntropyLoss
 from pyconv.optim import AdamW, CosineSchedule
-from pyconv.optional import need
 from pyconv.training import History, fit, predict
+from pyconv.workflow.classifier import MODEL_FILE, Classifier, save_classifier
+from pyconv.workflow.errors import UsageError, check_packages, check_writable, usage_errors
+from pyconv.workflow.networks import distort, shift_and_flip
+from pyconv.workflow.problem import Data
+from pyconv.workflow.sources import SOURCES
 
-__all__ = [
-    "JOBS",
-    "Classifier",
-    "Job",
-    "UsageError",
-    "load_classifier",
-    "report_table",
-    "save_classifier",
-    "train_job",
-]
-
-MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
-
-_FORMAT = "pyconv classifier 1"
-
-
-class UsageError(Exception):
-    """Something the user can put right; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +38,6 @@ class Job:
 
     Attributes
     ----------
-    title : str
-        Name of the dataset in pictures and tables.
-    load : callable
-        ``load(data_dir, rng)`` returns (train, test).
-    needs_data_dir : bool
     config : dict
         Arguments of `models.LeNetBN` beside those that follow from the data.
     augment : callable
@@ -72,9 +50,6 @@ class Job:
         Share of the training images that is held out to watch the training.
     """
 
-    title: str
-    load: Callable[[Path | None, np.random.Generator], tuple[Dataset, Dataset]]
-    needs_data_dir: bool
     config: Mapping[str, Any]
     augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
     epochs: int
@@ -83,75 +58,24 @@ class Job:
     validation: float
 
 
-def _load_digits(_: Path | None, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-    return data.split(data.load_digits(), 0.2, rng=rng)
-
-
-def _load_fashion_mnist(folder: Path | None, _: np.random.Generator) -> tuple[Dataset, Dataset]:
-    if folder is None:
-        raise UsageError("fashion-mnist needs --data-dir, the folder of its four IDX files")
-    return data.load_fashion_mnist(folder)
-
-
-def _augment_digits(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    return data.random_affine(images, rng=rng, degrees=8, scale=0.08, shear=0.1, shift=0.5)
-
-
-def _augment_fashion_mnist(images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    return data.random_flip(data.random_shift(images, 1, rng=rng), rng=rng)
-
-
 JOBS = {
     "digits": Job(
-        title="scikit-learn digits",
-        load=_load_digits,
-        needs_data_dir=False,
         config={"channels": (32, 64), "depth": 2, "hidden": 128, "dropout": 0.3},
-        augment=_augment_digits,
+        augment=distort,
         epochs=40,
         batch_size=32,
         lr=3e-3,
         validation=0.1,
     ),
     "fashion-mnist": Job(
-        title="Fashion-MNIST",
-        load=_load_fashion_mnist,
-        needs_data_dir=True,
         config={"channels": (16, 32), "hidden": 128, "dropout": 0.25},
-        augment=_augment_fashion_mnist,
+        augment=shift_and_flip,
         epochs=10,
         batch_size=128,
         lr=3e-3,
         validation=1 / 12,
     ),
 }
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A trained network and the names of its classes."""
-
-    model: models.Model
-    class_names: tuple[str, ...]
-
-    def probabilities(self, images: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the probability of each class, shape (N, K)."""
-        logits = predict(self.model, images).astype(np.float64)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
-        return probabilities
-
-
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn what can go wrong with files and missing packages into a UsageError."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror and error.filename:
-            reason = f"{error.filename}: {error.strerror}"
-        raise UsageError(" ".join(reason.split())) from error
 
 
 def train_job(
@@ -185,12 +109,13 @@ def train_job(
     batch_size = job.batch_size if batch_size is None else batch_size
     rng = np.random.default_rng(seed)
     with usage_errors():
-        _check_packages()
-        train, test = job.load(data_dir, rng)
+        check_packages()
+        source = SOURCES[name].load(data_dir)
+        train, test = _train_and_test(source, rng)
         train, validation = data.split(train, job.validation, rng=rng)
         _, C, H, W = train.images.shape
         model = models.LeNetBN(C, len(train.class_names), (H, W), **job.config, rng=rng)
-        _check_writable(out)
+        check_writable(out)
     optimizer = AdamW(model.parameters(), job.lr, weight_decay=1e-2)
     steps = epochs * -(-len(train) // batch_size)
     checkpoint = out / CHECKPOINT_FILE
@@ -219,9 +144,16 @@ def train_job(
     predictions = predict(model, test.images).argmax(axis=1)
     confusion = inspection.confusion_matrix(test.labels, predictions, len(test.class_names))
     report = run | _report(model, history, len(train), confusion, test.class_names)
-    _write_results(out, job.title, model, history, report)
+    _write_results(out, source.name, model, history, report)
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _train_and_test(source: Data, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    whole = Dataset(source.inputs, source.targets, tuple(source.class_names))
+    if source.test is None:
+        return data.split(whole, 0.2, rng=rng)
+    return whole, Dataset(*source.test, whole.class_names)
 
 
 def _report(
@@ -288,54 +220,3 @@ def report_table(report: Mapping[str, Any]) -> str:
         + f"isa: {report['isa']}; parameters: {report['parameters']:,})",
     ]
     return "\n".join(lines)
-
-
-def save_classifier(classifier: Classifier, path: Path) -> None:
-    """Write a network with what `load_classifier` needs to make it again."""
-    metadata = {
-        "format": _FORMAT,
-        "architecture": type(classifier.model).__name__,
-        "config": json.dumps(classifier.model.config),
-        "class_names": json.dumps(classifier.class_names),
-    }
-    save_model(classifier.model, path, metadata)
-
-
-def load_classifier(path: Path) -> Classifier:
-    """Read a network that `save_classifier` wrote.
-
-    Raises
-    ------
-    OSError
-        The file cannot be opened.
-    ValueError
-        It is damaged, or not a classifier of this version.
-    """
-    tensors, metadata = load_safetensors(path)
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{path}: not a classifier of this version of pyconv")
-    try:
-        config = json.loads(metadata["config"])
-        model = models.build(metadata["architecture"], config)
-        model.load_state_dict(tensors)
-        class_names = tuple(str(name) for name in json.loads(metadata["class_names"]))
-        if len(class_names) != config["num_classes"]:
-            raise ValueError(f"{len(class_names)} names for {config['num_classes']} classes")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: does not describe a classifier ({error})") from None
-    return Classifier(model, class_names)
-
-
-def _check_packages() -> None:
-    """Fail before the training, not after it, if a package for the results is missing."""
-    for module in ("matplotlib.figure", "safetensors.numpy", "sklearn.model_selection", "tqdm"):
-        need(module, "training")
-
-
-def _check_writable(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"{folder}: not writable ({error.strerror})") from None
