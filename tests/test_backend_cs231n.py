@@ -148,8 +148,9 @@ def test_col2im_is_the_adjoint(window: tuple[int, int, int, int], rng: np.random
 
 
 def normalised(x: Array, axes: tuple[int, ...], eps: float) -> Array:
-    std: Array = np.sqrt(x.var(axes, keepdims=True) + eps)
-    return (x - x.mean(axes, keepdims=True)) / std
+    mean, std = x.mean(axes, keepdims=True), np.sqrt(x.var(axes, keepdims=True) + eps)
+    result: Array = (x - mean) / std
+    return result
 
 
 MEAN, VAR = np.array([0.5, -1, 2, 0]), np.array([1, 2, 0.5, 3])
