@@ -101,7 +101,7 @@ def _computes(padding: Any, *arrays: Array) -> bool:
         padding in ("valid", "same")
         and len(dtypes) == 1
         and dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
-        and arrays[0].ndim in (3, 4, 5)
+        and {array.ndim for array in arrays} in ({3}, {4}, {5})
     )
 
 
@@ -157,7 +157,8 @@ def conv(
     layout = standardize_data_format(data_format)
     x, weight = _channels_first(inputs, layout), _outputs_first(kernel)
     axes = x.ndim - 2
-    _require("conv", inputs, kernel, x.shape[1] % weight.shape[1] == 0)
+    fits = weight.shape[1] > 0 and x.shape[1] % weight.shape[1] == 0
+    _require("conv", inputs, kernel, fits)
     y = _CONV[axes](
         x,
         weight,
