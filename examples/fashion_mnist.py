@@ -5,8 +5,8 @@
 
 The folder holds the four IDX files, gzipped or not (Debian's package ``dataset-fashion-mnist`` has
 them). Ctrl-C stops the training; the same command with ``--resume`` goes on and ends with the same
-bits. It needs ``pip install 'pyconv-nn[train]'``. Eight epochs, seed 0, gave 92.90 % of the test images;
-an epoch took 41 to 47 seconds on two cores that did little else.
+bits. It needs ``pip install 'pyconv-nn[train]'``. Twelve epochs, seed 0, gave 93.51 % of the test images (93.65 % of
+the validation images); the first epoch of a run took 35 seconds on two cores that did little else.
 
 Six 3x3 convolutions, four of them in two residual blocks, follow a pooled stem: 0.26 million
 weights. What makes such a network good in few epochs: images moved and mirrored at random, a
@@ -80,7 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Train a small residual network.")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the IDX files")
     parser.add_argument("--out", type=Path, required=True, help="folder for model and checkpoint")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--width", type=int, default=24, help="channels of the first convolution")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
