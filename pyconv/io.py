@@ -137,6 +137,10 @@ def load_safetensors(path: PathLike) -> tuple[dict[str, NDArray[Any]], dict[str,
         with library.safe_open(os.fspath(path), framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, tensor in tensors.items():
+            # Where ml_dtypes happens to be installed, NumPy is lent such types; the answer stays the same.
+            if tensor.dtype.isbuiltin != 1:
+                raise TypeError(f"{name} has the dtype {tensor.dtype}, which NumPy has not")
     except (library.SafetensorError, TypeError, AttributeError, KeyError) as error:
         # The last three: a dtype, such as bfloat16, that the library knows and NumPy does not.
         raise ValueError(f"{path}: not a valid safetensors file ({error})") from None
