@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -84,7 +85,6 @@ def _joined(torch: Any, layer: L.Residual | L.Concat) -> Any:
 
 def torch_formats(torch: Any, module: Any, input: Array) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, module and input for both memory formats, each with weights of its own."""
-    copy = importlib.import_module("copy")
     tensor = torch.from_numpy(input)
     yield "torch", module, tensor
     layout = torch.channels_last

@@ -30,6 +30,7 @@ import pyconv
 from bench import machine
 from bench.network_peers import onnx_peers, torch_formats, torch_module
 from bench.options import positive_integers
+from bench.plot import COLOURS
 from bench.timing import Timing, interleave, settle
 from pyconv import models
 from pyconv.layers import Layer
@@ -284,8 +285,6 @@ def _summarise(rows: Sequence[Mapping[str, Any]]) -> None:
 def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw each subject's time as a multiple of pyconv's, a line a network."""
     figure_module: Any = importlib.import_module("matplotlib.figure")
-    from bench.plot import COLOURS  # noqa: PLC0415  (matplotlib is an extra)
-
     colours = {**COLOURS, "openvino": "#f0e442"}
     figure = figure_module.Figure(figsize=(8, 1.2 + 0.26 * len(rows)), layout="constrained")
     axes = figure.subplots()

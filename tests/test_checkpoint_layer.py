@@ -49,6 +49,18 @@ def test_steps_give_the_same_bits(parameters_only: bool, rng: np.random.Generato
     assert_same_bits(checkpointed.backward(x), plain.backward(x))
 
 
+def test_blocks_may_share_a_generator(rng: np.random.Generator) -> None:
+    shared = np.random.default_rng(5), np.random.default_rng(5)
+    plain = L.Sequential(L.Dropout(0.5, rng=shared[0]), L.Dropout(0.5, rng=shared[0]))
+    checkpointed = L.Sequential(
+        L.Checkpoint(L.Dropout(0.5, rng=shared[1])), L.Checkpoint(L.Dropout(0.5, rng=shared[1]))
+    )
+    for _ in range(3):
+        x, g = rng.standard_normal((2, 4, 50))
+        assert_same_bits(checkpointed(x), plain(x))
+        assert_same_bits(checkpointed.backward(g), plain.backward(g))
+
+
 def test_only_the_input_is_kept(rng: np.random.Generator) -> None:
     _, model = _models()
     model(rng.standard_normal((2, 4, 8, 8)).astype(np.float32))

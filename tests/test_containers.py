@@ -68,6 +68,16 @@ def test_parameters_come_in_definition_order() -> None:
     ]
 
 
+def test_concat_leaves_the_gradient_that_it_is_given(rng: np.random.Generator) -> None:
+    model = L.Concat(L.Identity(), L.Tanh())
+    # With one image the part of a branch is contiguous, and Identity hands it on as it is.
+    model(rng.standard_normal((1, 3, 4, 4)))
+    g = rng.standard_normal((1, 6, 4, 4))
+    before = g.copy()
+    model.backward(g)
+    assert_same_bits(g, before)
+
+
 # Names of children.
 
 

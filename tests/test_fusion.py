@@ -144,6 +144,11 @@ def _change_norm_weight(conv: L.Conv2d, norm: L.BatchNorm2d) -> None:
     norm.weight.bump()
 
 
+def _change_norm_bias(conv: L.Conv2d, norm: L.BatchNorm2d) -> None:
+    norm.bias.value += 1
+    norm.bias.bump()
+
+
 def _change_statistics(conv: L.Conv2d, norm: L.BatchNorm2d) -> None:
     norm.running_var[1] *= 2
 
@@ -160,7 +165,15 @@ def _train(conv: L.Conv2d, norm: L.BatchNorm2d) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [_change_weight, _replace_weight, _change_norm_weight, _change_statistics, _load, _train],
+    [
+        _change_weight,
+        _replace_weight,
+        _change_norm_weight,
+        _change_norm_bias,
+        _change_statistics,
+        _load,
+        _train,
+    ],
 )
 def test_folded_weights_follow_what_they_were_made_from(
     change: Callable[[L.Conv2d, L.BatchNorm2d], None], rng: np.random.Generator
@@ -231,6 +244,16 @@ def test_a_replaced_forward_sees_every_layer(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(model(x), expected, rtol=1e-11, atol=1e-11)
     assert [name for name, _ in seen] == ["Conv2d", "BatchNorm2d", "ReLU"]
     assert seen[2][1] < 0
+
+
+def test_a_norm_in_training_mode_is_not_folded(rng: np.random.Generator) -> None:
+    conv, norm = _conv(4, 6, rng), _norm(6, rng)
+    model = L.Sequential(conv, norm).eval()
+    norm.training = True
+    x = rng.standard_normal((3, 4, 6, 6))
+    output = model(x)
+    np.testing.assert_allclose(output.mean(axis=(0, 2, 3)), norm.bias.value, rtol=0, atol=1e-12)
+    assert norm.num_batches_tracked == 1
 
 
 def test_folding_leaves_mismatched_norms_to_their_own_error(rng: np.random.Generator) -> None:

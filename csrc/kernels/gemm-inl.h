@@ -157,7 +157,7 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     if (e.col_bias != nullptr) each([&](V& x, int, int j) { x = x + load(e.col_bias, j, false); });
     if (e.residual != nullptr)
         each([&](V& x, int i, int j) { x = x + load(e.residual + i * ldc, j, false); });
-    if (e.activation != Activation::None) each([](V& x, int, int) { x = relu_of(x); });
+    if (e.activation == Activation::Relu) each([](V& x, int, int) { x = relu_of(x); });
     if (e.activation == Activation::Relu6) each([](V& x, int, int) { x = relu6_of(x); });
     each([&](V& x, int i, int j) {
         T* p = c + i * ldc + j * L;

@@ -30,7 +30,7 @@ namespace {
 
 // 256 pixels x 16 columns of B take half of L1.
 constexpr index_t kSegmentPixels = 256;
-// Copies of a chunk, which the threads make and then use together.
+// What the threads read of a chunk together: the copies, and the image where it is used as it lies.
 constexpr index_t kChunkBytes = index_t{4} << 20;
 constexpr index_t kChunkPixels = 64 * kSegmentPixels;
 // Rows of a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for

@@ -5,7 +5,7 @@ from pyconv.inspection.conversion import conv_to_linear, linear_to_conv
 from pyconv.inspection.demonstration import draw_convolution, draw_im2col
 from pyconv.inspection.diagnosis import Diagnosis, diagnose
 from pyconv.inspection.features import draw_activations, draw_filters, draw_saliency, saliency
-from pyconv.inspection.gradients import GradientCheck, check_gradients, gradient_errors
+from pyconv.inspection.gradients import GradientCheck, check_gradients
 from pyconv.inspection.kernels import KERNELS, apply_kernel, draw_kernels
 from pyconv.inspection.pictures import draw_confusion_matrix, draw_learning_curve
 from pyconv.inspection.scores import class_scores, confusion_matrix
@@ -36,7 +36,6 @@ __all__ = [
     "draw_kernels",
     "draw_learning_curve",
     "draw_saliency",
-    "gradient_errors",
     "linear_to_conv",
     "output_size",
     "receptive_field",
