@@ -2,6 +2,7 @@
 """Fixtures and hypothesis profiles shared by all test files."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pyconv import init, runtime
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The function-scoped fixtures that properties use (isa, dtype) hold no state that an example
 # could change.
