@@ -159,6 +159,20 @@ def test_conv2d_forward_is_exact_on_long_sums(isa: str) -> None:
     assert_all_exact(case, np.dtype(np.float32))
 
 
+def test_conv2d_backward_weight_adds_up_chunks_of_many_panels(
+    isa: str, dtype: DType, rng: np.random.Generator
+) -> None:
+    # More pixels than a chunk has, more channels than panels that go together have on any ISA, and more
+    # rows than one block.
+    N, C, OC, H, W = 2, 110, 150, 100, 101
+    x = rng.integers(-3, 4, (N, C, H, W)).astype(dtype)
+    g = rng.integers(-3, 4, (N, OC, H, W)).astype(dtype)
+    got = F.conv2d_backward_weight(g, x, (OC, C, 1, 1), algorithm="implicit_gemm")
+    pixels = [array.transpose(1, 0, 2, 3).reshape(array.shape[1], -1) for array in (g, x)]
+    expected = pixels[0].astype(np.float64) @ pixels[1].astype(np.float64).T
+    assert_exact(got.reshape(OC, C), expected.astype(dtype))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_conv2d_backward_weight_is_stable_over_many_pixels(algorithm: str, isa: str) -> None:
     """A plain running sum over 2.6e5 pixels would use up half of float32's digits.
