@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -23,8 +24,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr index_t kMaxThreads = 1024;
-constexpr double kSerialNanoseconds = 50e3;
-constexpr auto kSpinTime = std::chrono::microseconds(30);
+// Work that is not worth waking a worker for, and not even worth sharing with one that is awake.
+constexpr double kWakeNanoseconds = 50e3;
+constexpr double kShareNanoseconds = 10e3;
+// How long a worker stays awake: the next part of an op, or of a network, soon follows.
+constexpr auto kSpinTime = std::chrono::microseconds(100);
 constexpr auto kYieldTime = std::chrono::milliseconds(2);
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
 // musl gives threads 128 KiB by default; kernels keep at most a few KiB on the stack.
@@ -98,12 +102,21 @@ thread_local Clock::time_point InterruptPoll::next_{};
 // the threads live as long as the process, and a forked child abandons the parent's.
 class Pool {
   public:
+    // Whether the first `wanted` workers are waiting for work, awake. They may fall asleep at any time.
+    bool is_awake(int wanted) const {
+        if (worker_count_.load(std::memory_order_relaxed) < wanted) return false;
+        for (int i = 0; i < wanted; ++i)
+            if (places_[i].sleeps_on.load(std::memory_order_relaxed) >= 0) return false;
+        return true;
+    }
+
     // False, with nothing done, when another thread is using the pool.
     bool try_run(Job& job) {
         if (busy_.test_and_set(std::memory_order_acquire)) return false;
         start_workers(job.max_workers);
         job_ = &job;
-        active_.store(worker_count_, std::memory_order_relaxed);
+        const int workers = worker_count_.load(std::memory_order_relaxed);
+        active_.store(workers, std::memory_order_relaxed);
         {
             // Under the mutex, so that a worker about to sleep can not miss the new epoch.
             const std::lock_guard lock(mutex_);
@@ -120,7 +133,8 @@ class Pool {
     // Wakes the sleeping workers, one that went to sleep on this very processor on another.
     void wake(int wanted) {
         const int cpu = current_cpu();
-        for (int i = 0; cpu >= 0 && i < worker_count_ && i < wanted; ++i) {
+        const int count = std::min(wanted, worker_count_.load(std::memory_order_relaxed));
+        for (int i = 0; cpu >= 0 && i < count; ++i) {
             if (places_[i].sleeps_on.load(std::memory_order_relaxed) != cpu) continue;
             const ExcludeCpu exclude(places_[i].thread.load(std::memory_order_relaxed), cpu);
             wake_.notify_all();
@@ -147,13 +161,13 @@ class Pool {
 
     // Starts what is missing; fewer threads than asked for are no error.
     void start_workers(int wanted) {
-        while (worker_count_ < wanted) {
+        for (int count = worker_count_.load(std::memory_order_relaxed); count < wanted; ++count) {
             pthread_attr_t attributes;
             pthread_attr_init(&attributes);
             pthread_attr_setstacksize(&attributes, kStackBytes);
             pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-            auto* start = new (std::nothrow)
-                Start{this, worker_count_, epoch_.load(std::memory_order_relaxed)};
+            auto* start =
+                new (std::nothrow) Start{this, count, epoch_.load(std::memory_order_relaxed)};
             pthread_t thread;
             const bool started =
                 start != nullptr && pthread_create(&thread, &attributes, run_worker, start) == 0;
@@ -162,7 +176,7 @@ class Pool {
                 delete start;
                 break;
             }
-            ++worker_count_;
+            worker_count_.store(count + 1, std::memory_order_relaxed);
         }
     }
 
@@ -205,20 +219,20 @@ class Pool {
             }
         } while (Clock::now() < end);
         std::unique_lock lock(mutex_);
-        places_[index].sleeps_on.store(current_cpu(), std::memory_order_relaxed);
+        places_[index].sleeps_on.store(std::max(current_cpu(), 0), std::memory_order_relaxed);
         wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
         places_[index].sleeps_on.store(-1, std::memory_order_relaxed);
     }
 
-    // Where a worker sleeps: a processor, or -1 while it is awake.
+    // Where a worker sleeps: a processor (0 if that is not known), or -1 while it is awake.
     struct Place {
         std::atomic<int> thread{0}, sleeps_on{-1};
     };
 
     std::atomic_flag busy_;
     std::atomic<uint64_t> epoch_{0};
-    std::atomic<int> active_{0};  // workers that have not yet finished the current epoch
-    int worker_count_ = 0;        // written by the thread that holds busy_
+    std::atomic<int> active_{0};        // workers that have not yet finished the current epoch
+    std::atomic<int> worker_count_{0};  // written by the thread that holds busy_
     Place places_[kMaxThreads];
     Job* job_ = nullptr;
     std::mutex mutex_;
@@ -281,13 +295,15 @@ namespace detail {
 void run_tasks(index_t tasks, double nanoseconds, TaskFunction function, void* context) {
     if (tasks <= 0) return;
     const int threads = num_threads();
-    if (tasks > 1 && threads > 1 && nanoseconds > kSerialNanoseconds && !inside_task) {
+    const int workers = static_cast<int>(tasks < threads ? tasks : threads) - 1;
+    if (workers > 0 && nanoseconds > kShareNanoseconds && !inside_task &&
+        (nanoseconds > kWakeNanoseconds || pool().is_awake(workers))) {
         Job job;
         job.tasks = tasks;
         job.function = function;
         job.context = context;
         job.fp_state = fp_state();
-        job.max_workers = static_cast<int>(tasks < threads ? tasks : threads) - 1;
+        job.max_workers = workers;
         if (pool().try_run(job)) {
             if (job.error) std::rethrow_exception(job.error);
             return;
