@@ -78,10 +78,14 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
 //
 // Where A is strided, one pointer serves three rows (x86 adds a register once or twice to an address):
 // a pointer a row would not fit into the registers. Rows beyond the edge repeat the first one.
-template <typename T, int MR, int NV, Walk kWalk, bool kWhole, bool kMaskB = false>
+//
+// With kPackB, the values of B go to `packed` on their way.
+template <typename T, int MR, int NV, Walk kWalk, bool kWhole, bool kMaskB = false,
+          bool kPackB = false>
 inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a, const T* b, T* c,
                                                      index_t ldc, const Epilogue<T>& e,
-                                                     index_t rows, index_t last) {
+                                                     index_t rows, index_t last,
+                                                     T* packed = nullptr) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     constexpr bool kExact = kWhole || has_kernel_of_its_own(MR);
@@ -116,6 +120,11 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         V bv[NV];
         for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, !kMaskB);
+        if constexpr (kPackB) {
+            for (int j = 0; j < NV; ++j) bv[j].store(packed + j * L);
+            packed += NV * L;
+            __builtin_prefetch(bk + 2 * NV * L - 1);
+        }
         for (int i = 0; i < MR; ++i) {
             const T* ai = kByThrees ? threes[i / 3] + i % 3 * k.a_step : ak + a_row[i];
             const V factor = V::broadcast(*ai);
@@ -180,6 +189,18 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
         gemm_tile<T, MR, NV, Walk::Packed, true>(k, a, b, c, ldc, e, MR, 0);
     } else {
         gemm_tile<T, MR, NV, Walk::Strided, true>(k, a, b, c, ldc, e, MR, 0);
+    }
+}
+
+// One whole tile of a B whose rows are k.b_k apart, which leaves B packed for the tiles below. Packing hides
+// behind the multiply-adds.
+template <typename T, int MR, int NV>
+void gemm_packing(const KLoop& k, const T* a, const T* b, T* packed, T* c, index_t ldc,
+                  const Epilogue<T>& e) {
+    if (k.a_step == 1) {
+        gemm_tile<T, MR, NV, Walk::Packed, true, false, true>(k, a, b, c, ldc, e, MR, 0, packed);
+    } else {
+        gemm_tile<T, MR, NV, Walk::Strided, true, false, true>(k, a, b, c, ldc, e, MR, 0, packed);
     }
 }
 

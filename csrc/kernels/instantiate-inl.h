@@ -45,6 +45,7 @@ inline constexpr Kernels<T> kTable = {
     .KC = kKC<T>,
     .NC = index_t{2048},
     .gemm = gemm<T, PYCONV_MR, PYCONV_NV>,
+    .gemm_packing = gemm_packing<T, PYCONV_MR, PYCONV_NV>,
     .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,
     .merge_tile = merge_tile<T>,
     .scatter_add = scatter_add<T, kNR<T>>,

@@ -225,6 +225,8 @@ struct Lines {
 // Name and signature of every kernel of element type T. What each computes stands at its template.
 #define PYCONV_KERNELS(X)                                                                          \
     X(gemm, void, const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) \
+    X(gemm_packing, void, const KLoop& k, const T* a, const T* b, T* packed, T* c, index_t ldc,    \
+      const Epilogue<T>& e)                                                                        \
     X(gemm_edge, void, index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T* c,       \
       index_t ldc, const Epilogue<T>& e)                                                           \
     X(merge_tile, void, index_t mr, index_t nr, const T* tile, index_t tile_row, T* c,             \

@@ -180,11 +180,7 @@ class BlockedGemm {
                 const index_t ic = task / column_tasks * MC;
                 const index_t first = task % column_tasks * kTaskPanels;
                 const index_t end = std::min(first + kTaskPanels, b_panels);
-                const AlignedBuffer<T> packed(pack_here ? (end - first) * panel_step(kc) : 0);
-                if (pack_here) {
-                    kernel.pack_b(kc, std::min(end * NR, nc) - first * NR, b.data + first * b.panel,
-                                  g.b_row, g.b_col, panel_step(kc), packed.data());
-                }
+                const AlignedBuffer<T> packed(pack_here ? NR * kc : 0);
                 for (index_t p = first; p < end; ++p) {
                     const index_t i = ib + ic, j = jc + p * NR;
                     Epilogue<T> e = epilogue;
@@ -194,10 +190,20 @@ class BlockedGemm {
                                            .count = std::min(NR, jc + nc - j),
                                            .c = g.c + i * g.c_row + j * g.c_col,
                                            .c_step = g.c_col};
-                    const T* b_panel = pack_here ? packed.data() + (p - first) * panel_step(kc)
-                                                 : b.data + p * b.panel;
-                    multiply_panel<T>(kernel, std::min(MC, mb - ic), k, a.data + ic / MR * a.panel,
-                                      a.panel, b_panel, {&run, 1}, g.c_row, e);
+                    const index_t mc = std::min(MC, mb - ic);
+                    const T* a_panels = a.data + ic / MR * a.panel;
+                    const T* b_panel = b.data + p * b.panel;
+                    if (pack_here && g.b_col == 1) {
+                        pack_and_multiply_panel<T>(kernel, mc, k, a_panels, a.panel, b_panel,
+                                                   g.b_row, packed.data(), {&run, 1}, g.c_row, e);
+                        continue;
+                    }
+                    if (pack_here) {
+                        kernel.pack_b(kc, run.count, b_panel, g.b_row, g.b_col, 0, packed.data());
+                        b_panel = packed.data();
+                    }
+                    multiply_panel<T>(kernel, mc, k, a_panels, a.panel, b_panel, {&run, 1}, g.c_row,
+                                      e);
                 }
             });
     }

@@ -26,13 +26,27 @@ struct ColumnRun {
     const T* residual = nullptr;  // laid out as C
 };
 
+// Rows of a matrix that will be read soon, `step` apart, a cache line of each.
+template <typename T>
+struct Rows {
+    const T* first = nullptr;
+    index_t count = 0, step = 0;
+
+    // Asks for one of `parts` of them: memory answers while a tile is computed, if it is not asked for all
+    // at once.
+    void fetch(index_t part, index_t parts) const {
+        for (index_t r = count * part / parts; r < count * (part + 1) / parts; ++r)
+            __builtin_prefetch(first + r * step);
+    }
+};
+
 // C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
 // a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
 // C are written by the micro-kernel itself.
 template <typename T>
 void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                     index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
-                    const Epilogue<T>& epilogue) {
+                    const Epilogue<T>& epilogue, const Rows<T>& wanted = {}) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
     // Rows that are not packed can be cut anywhere: into tiles of nearly equal height, since one of a
@@ -45,6 +59,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         const index_t mr = end - i;
         const T* a = k.a_padded ? a_block + tile_row * a_panel : a_block + i * k.a_step;
         if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
+        wanted.fetch(tile_row, tiles);
         if (adjacent) {
             T* c = runs[0].c + i * ldc;
             if (runs[0].residual != nullptr) e.residual = runs[0].residual + i * ldc;
@@ -65,6 +80,35 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
                               part);
         }
     }
+}
+
+// multiply_panel for a panel of B that is not packed yet, of rows that lie b_step apart: `packed` takes it,
+// NR values a step. The first tile of rows packs what it multiplies with.
+template <typename T>
+void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
+                             index_t a_panel, const T* b, index_t b_step, T* packed,
+                             std::span<const ColumnRun<T>> runs, index_t ldc,
+                             const Epilogue<T>& epilogue) {
+    const index_t MR = kernel.MR, NR = kernel.NR;
+    const ColumnRun<T>& run = runs.front();
+    if (runs.size() > 1 || run.c_step != 1 || run.count < NR || mc < MR) {
+        kernel.pack_b(k.steps, runs.back().first + runs.back().count, b, b_step, 1, 0, packed);
+        return multiply_panel(kernel, mc, k, a_block, a_panel, packed, runs, ldc, epilogue);
+    }
+    KLoop unpacked = k;
+    unpacked.b_k = b_step;
+    Epilogue<T> e = epilogue;
+    e.residual = run.residual;
+    kernel.gemm_packing(unpacked, a_block, b, packed, run.c, ldc, e);
+
+    if (mc == MR) return;
+    ColumnRun<T> rest = run;
+    rest.c += MR * ldc;
+    if (rest.residual != nullptr) rest.residual += MR * ldc;
+    e = epilogue;
+    if (e.row_bias != nullptr) e.row_bias += MR;
+    multiply_panel<T>(kernel, mc - MR, k, a_block + (k.a_padded ? a_panel : MR * k.a_step), a_panel,
+                      packed, {&rest, 1}, ldc, e);
 }
 
 // The k-loop over a packed panel of A and one of B.

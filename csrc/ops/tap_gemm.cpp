@@ -149,7 +149,7 @@ class Task {
         const index_t MC = even_block(rows, kernel.MC, MR);
         const bool flat = is_flat();
         // With a single block of A, a panel of B is used once, and best while it is in L1.
-        const auto step = MC >= rows && !flat ? index_t{1} : static_cast<index_t>(panels.size());
+        const auto step = MC >= rows ? index_t{1} : static_cast<index_t>(panels.size());
         const index_t block_steps = std::min(plan.channels, g.C) * g.taps();
         const AlignedBuffer<T> b_block(step * NR * block_steps);
         const AlignedBuffer<T> a_block(packed_weights.empty() ? MC * block_steps : 0);
@@ -162,12 +162,12 @@ class Task {
             for (size_t p = 0; p < panels.size(); p += static_cast<size_t>(step)) {
                 const std::span<const Panel<T>> columns(panels.data() + p,
                                                         static_cast<size_t>(step));
-                flat ? pack_matrix(source, channels, b_block.data())
-                     : pack_panels(columns, source, channels, b_block.data());
+                if (!flat) pack_panels(columns, source, channels, b_block.data());
                 for (index_t ic = m; ic < m + rows; ic += MC) {
                     const index_t mc = std::min(MC, m + rows - ic);
                     if (p == 0) a = weights(ic, mc, c, channels, a_block.data());
-                    multiply(ic, mc, c, channels, a, b_block.data(), columns);
+                    multiply(ic, mc, c, channels, a, b_block.data(), columns,
+                             flat && ic == m ? source : nullptr);
                 }
             }
         }
@@ -183,12 +183,6 @@ class Task {
                 packed += kernel.NR * channels * sum.taps.count();
             }
         }
-    }
-
-    void pack_matrix(const T* source, index_t channels, T* packed) const {
-        const GridRun& run = panels.front().runs[0];
-        kernel.pack_b(channels, count_, source + run.n * g.source_image + run.pw, g.plane(), 1,
-                      kernel.NR * channels, packed);
     }
 
     // A single tap that reads what lies at the pixel itself, all in one row of one image: a plain
@@ -218,9 +212,11 @@ class Task {
         return a;
     }
 
-    // Rows ic .. ic + mc of some panels, for channels c .. c + channels.
+    // Rows ic .. ic + mc of some panels, for channels c .. c + channels. `matrix`: these channels of a
+    // source that is_flat(), from which b is still to be packed.
     void multiply(index_t ic, index_t mc, index_t c, index_t channels,
-                  const std::vector<const T*>& a, const T* b, std::span<const Panel<T>> columns) {
+                  const std::vector<const T*>& a, T* b, std::span<const Panel<T>> columns,
+                  const T* matrix) {
         const bool last = c + channels >= g.C;
         const index_t kc = channels * g.taps();
         Epilogue<T> e{.accumulate = c > 0};
@@ -235,7 +231,12 @@ class Task {
             }
             const std::span<const ColumnRun<T>> to(runs,
                                                    static_cast<size_t>(panel.column_run_count));
-            if (g.ways() == 1) {
+            if (matrix != nullptr) {
+                const GridRun& run = panel.runs[0];
+                pack_and_multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0],
+                                           kernel.MR * kc, matrix + run.n * g.source_image + run.pw,
+                                           g.plane(), b, to, g.output_m, e);
+            } else if (g.ways() == 1) {
                 multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, to,
                                   g.output_m, e);
             } else {
