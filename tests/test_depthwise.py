@@ -78,6 +78,9 @@ def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType)
     options = {**case.options, **FORCED}
     output, grad_input, grad_weight = expected(case)
     assert_exact(F.conv2d(x, w, b, **options), output)
+    for activation in ("relu", "relu6"):
+        rectified = F.conv2d(x, w, b, activation=activation, **options)
+        assert_exact(rectified, np.clip(output, 0, 6 if activation == "relu6" else None))
     assert_exact(F.conv2d_backward_input(g, w, x.shape, **options), grad_input)
     assert_exact(F.conv2d_backward_weight(g, x, w.shape, **options), grad_weight)
     fused = F.conv2d(x, w, b, residual=g, activation="relu", **options)
@@ -88,11 +91,13 @@ def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType)
 # vectors reach beyond the ends.
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("W", [1, 5, 7, 8, 11, 16, 18, 33])
+@pytest.mark.parametrize(
+    ("H", "W"), [(3, 1), (7, 4), (3, 5), (4, 7), (7, 8), (3, 11), (8, 16), (3, 18), (3, 33)]
+)
 def test_nan_and_inf_reach_exactly_what_they_should(
-    W: int, stride: int, value: float, isa: str, dtype: DType
+    H: int, W: int, stride: int, value: float, isa: str, dtype: DType
 ) -> None:
-    case = Conv2dCase(N=1, C=2, H=3, W=W, OC=2, KH=3, KW=3, padding=1, groups=2, stride=stride)
+    case = Conv2dCase(N=1, C=2, H=H, W=W, OC=2, KH=3, KW=3, padding=1, groups=2, stride=stride)
     x, w, _, g = (array.astype(dtype) for array in case.integers(np.float64))
     w[w == 0] = 1
     options: dict[str, Any] = case.options
@@ -108,6 +113,12 @@ def test_nan_and_inf_reach_exactly_what_they_should(
         assert_exact(
             F.conv2d_backward_weight(g, changed, w.shape, **options, **FORCED), grad_weight
         )
+    for place in range(w.size):  # padding is zeros, of which an infinite weight makes NaN
+        changed = w.copy()
+        changed.flat[place] = value
+        with np.errstate(all="ignore"):
+            output = reference.conv2d_by_definition(x, changed, **options)
+        assert_exact(F.conv2d(x, changed, **options, **FORCED), output)
     for place in range(g.size):
         changed = g.copy()
         changed.flat[place] = value
@@ -121,13 +132,20 @@ def test_nan_and_inf_reach_exactly_what_they_should(
 
 
 @pytest.mark.parametrize(
-    ("N", "C", "channels", "H"), [(1, 24, 1, 57), (2, 64, 4, 30), (5, 300, 1, 7), (3, 4, 1, 160)]
+    ("N", "C", "channels", "H", "W"),
+    [
+        (1, 24, 1, 57, 57),
+        (2, 64, 4, 30, 30),
+        (5, 300, 1, 7, 7),
+        (3, 4, 1, 160, 160),
+        (1, 2, 1, 900, 5),  # of bands of rows that are shorter than a vector
+    ],
 )
 def test_results_have_the_same_bits_for_any_number_of_threads(
-    N: int, C: int, channels: int, H: int, isa: str
+    N: int, C: int, channels: int, H: int, W: int, isa: str
 ) -> None:
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((N, C, H, H), np.float32)
+    x = rng.standard_normal((N, C, H, W), np.float32)
     w = rng.standard_normal((C, channels, 3, 3), np.float32)
     for stride in (1, 2):
         options: dict[str, Any] = {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/activation-inl.h"
+#include "kernels/depthwise-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
@@ -59,6 +60,7 @@ inline constexpr Kernels<T> kTable = {
     .winograd = winograd<T>,
     .stage_rows = stage_rows<T>,
     .window = window<T>,
+    .depthwise = depthwise<T>,
     .window_gradient = window_gradient<T>,
     .max_pool = max_pool<T>,
     .max_pool_indices = max_pool_indices<T>,

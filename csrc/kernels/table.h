@@ -93,6 +93,17 @@ struct WindowWalk {
     index_t groups, in_group, weights_group, bias_group, out_group;
 };
 
+// Rows first .. last of windows of `kernel` x `kernel` taps on planes that lie one behind the other: the first tap of
+// the first pixel reads row `top` and column `left` of its plane, both usually negative. The kernel is 3 or 5,
+// the stride 1 or 2; the first window reaches less than its size beyond the plane, and so does the last.
+struct DepthwiseWalk {
+    index_t planes, H, W, OH, OW;
+    index_t first, last;
+    index_t top, left;
+    index_t kernel, stride;
+    index_t weights_plane, weights_h, weights_w;  // steps
+};
+
 // The same pixels of several images, and a vector of sums for each filter and tap.
 struct WindowGradientWalk {
     index_t columns;
@@ -250,6 +261,8 @@ struct Lines {
     X(stage_rows, void, const StagedRows& s, const T* planes, T* to)                               \
     X(window, void, index_t filters, const WindowWalk& w, const T* in, const T* weights,           \
       const T* residual, T* out, const Epilogue<T>& e)                                             \
+    X(depthwise, void, const DepthwiseWalk& w, const T* in, const T* weights, T* out,              \
+      const Epilogue<T>& e)                                                                        \
     X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \
       const T* in, T* sums)                                                                        \
     X(max_pool, void, const PoolWalk& p, const T* in, T* out, T* scratch)                          \

@@ -240,7 +240,7 @@ class Depthwise {
 
 template <typename T>
 void tap_depthwise(const Kernels<T>& kernel, const TapGemm<T>& g) {
-    if (g.G * g.N * g.pixels() == 0 || g.M == 0) return;
+    if (g.G * g.N * g.pixels() == 0 || g.M == 0 || tap_planes(kernel, g)) return;
     Depthwise<T>(kernel, g).run();
 }
 

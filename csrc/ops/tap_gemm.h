@@ -127,6 +127,10 @@ void tap_depthwise(const Kernels<T>& kernel, const TapGemm<T>& g);
 template <typename T>
 bool can_depthwise(const TapGemm<T>& g);
 
+// The same for a window to each plane, without any copy: false, with nothing done, if the kernel does not fit.
+template <typename T>
+bool tap_planes(const Kernels<T>& kernel, const TapGemm<T>& g);
+
 // True if tap_direct is expected to be faster than tap_gemm.
 template <typename T>
 bool prefers_direct(const Kernels<T>& kernel, const TapGemm<T>& g);

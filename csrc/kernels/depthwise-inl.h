@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A window of its own for each plane, from the planes as they lie: the convolutions of MobileNets, whose
+// planes are too small to be worth a padded copy. Included once per ISA.
+//
+// Pixels are lanes. A tile is R rows of one vector; for each column of taps, every row of the image that the
+// tile reads is loaded once. Columns beyond the image are left out by lane masks, made once for each strip of
+// tiles; rows beyond it can only be the first and the last of those that a tile reads.
+#pragma once
+
+#include "kernels/activation-inl.h"
+
+namespace pyconv::PYCONV_ISA {
+
+// What a strip of tiles shares: its place, and the lanes that each column of taps reads, of two vectors if every
+// second pixel counts.
+template <typename T, int K, int S>
+struct Strip {
+    using Lanes = typename Vec<T>::Lanes;
+    index_t left;   // column that the first tap of the first pixel reads
+    index_t count;  // pixels
+    Lanes lanes[K][S];
+
+    Strip(const DepthwiseWalk& w, index_t pixel) : left(w.left + pixel * S) {
+        constexpr index_t L = Vec<T>::lanes;
+        count = w.OW - pixel < L ? w.OW - pixel : L;
+        for (int c = 0; c < K; ++c)
+            for (int s = 0; s < S; ++s)
+                lanes[c][s] = Vec<T>::lanes_from(-left - c - s * L) &
+                              Vec<T>::lanes_before(w.W - left - c - s * L);
+    }
+    bool is_inside(index_t W) const { return left >= 0 && left + K - 1 + S * Vec<T>::lanes <= W; }
+};
+
+// R rows of a strip. The rows of the image above `above` and from `below` on, counted from the first that the
+// tile reads, are not there. Of the output `room` values may be written, at least the tile's own.
+template <typename T, int K, int S, int R, bool kInside>
+inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& strip, const T* in,
+                                                          index_t W, index_t above, index_t below,
+                                                          const T* weights, index_t weights_h,
+                                                          index_t weights_w, Vec<T> bias,
+                                                          Activation activation, T* out, index_t OW,
+                                                          index_t room) {
+    using V = Vec<T>;
+    constexpr index_t L = V::lanes;
+    constexpr int kRows = S * (R - 1) + K;
+    V acc[R];
+    PYCONV_UNROLL(8)
+    for (int i = 0; i < R; ++i) acc[i] = V::zero();
+    PYCONV_UNROLL(1)
+    for (int c = 0; c < K; ++c, ++in, weights += weights_w) {
+        V factor[K];
+        PYCONV_UNROLL(8)
+        for (int kh = 0; kh < K; ++kh) factor[kh] = V::broadcast(weights[kh * weights_h]);
+        const T* x = in;
+        PYCONV_UNROLL(32)
+        for (int i = 0; i < kRows; ++i, x += W) {
+            V pixels = V::zero();
+            if ((i >= K - 1 || i >= above) && (i <= S * (R - 1) || i < below)) {
+                const auto load = [&](int s) {
+                    return kInside ? V::load(x + s * L)
+                                   : V::load_lanes(x + s * L, strip.lanes[c][s]);
+                };
+                pixels = load(0);
+                if constexpr (S == 2) pixels = even_lanes_of(pixels, load(S - 1));
+            }
+            PYCONV_UNROLL(8)
+            for (int j = 0; j < R; ++j)
+                if (i >= S * j && i < S * j + K) acc[j] = fma(factor[i - S * j], pixels, acc[j]);
+        }
+    }
+    PYCONV_UNROLL(8)
+    for (int i = 0; i < R; ++i) acc[i] = acc[i] + bias;
+    if (activation == Activation::Relu) {
+        PYCONV_UNROLL(8)
+        for (int i = 0; i < R; ++i) acc[i] = relu_of(acc[i]);
+    } else if (activation == Activation::Relu6) {
+        PYCONV_UNROLL(8)
+        for (int i = 0; i < R; ++i) acc[i] = relu6_of(acc[i]);
+    }
+    // A vector that is longer than the row goes on into the next one, which is written later.
+    PYCONV_UNROLL(8)
+    for (int i = 0; i < R - 1; ++i, out += OW) acc[i].store(out);
+    if (room >= (R - 1) * OW + L) {
+        acc[R - 1].store(out);
+    } else {
+        acc[R - 1].store_part(out, strip.count);
+    }
+}
+
+// One strip of all planes, R rows at once; of the last ones some are computed twice.
+template <typename T, int K, int S, int R, bool kInside>
+void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, const T* plane,
+                     const T* weights, T* out, const Epilogue<T>& e) {
+    const DepthwiseWalk w = walk;  // which no store can change
+    const index_t column = (strip.left - w.left) / S, size = w.OH * w.OW;
+    constexpr index_t kLine = 64 / index_t{sizeof(T)}, kAhead = 4096 / index_t{sizeof(T)};
+    const index_t ahead = (kAhead + w.H * w.W - 1) / (w.H * w.W) * (w.H * w.W);
+    for (index_t p = 0; p < w.planes; ++p) {
+        // Up to the last of the rows that are this call's.
+        const index_t room = w.last < w.OH ? w.last * w.OW : (w.planes - p) * size;
+        const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
+        if (strip.left == w.left && w.planes > 1) {
+            for (index_t i = 0; i < w.H * w.W; i += kLine) __builtin_prefetch(plane + ahead + i);
+        }
+        for (index_t r = w.first; r < w.last; r += R) {
+            const index_t row = r + R <= w.last ? r : w.last - R;
+            const index_t top = w.top + row * S, at = row * w.OW + column;
+            depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.W + strip.left, w.W, -top,
+                                                w.H - top, weights, w.weights_h, w.weights_w, bias,
+                                                e.activation, out + at, w.OW, room - at);
+        }
+        plane += w.H * w.W;
+        weights += w.weights_plane;
+        out += size;
+    }
+}
+
+template <typename T, int K, int S>
+void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* out,
+                      const Epilogue<T>& e) {
+    constexpr index_t L = Vec<T>::lanes;
+    const index_t rows = w.last - w.first;
+    // Tiles of 8 or of 7 rows, whichever computes fewer twice: maps of 7, 14, 28 ... rows are common.
+    [[maybe_unused]] const bool by_seven = (rows + 6) / 7 * 7 < (rows + 7) / 8 * 8;
+    for (index_t pixel = 0; pixel < w.OW; pixel += L) {
+        const Strip<T, K, S> strip(w, pixel + L <= w.OW || w.OW < L ? pixel : w.OW - L);
+        [[maybe_unused]] const bool inside = strip.is_inside(w.W);
+#if defined(PYCONV_FEW_FORMS)
+        depthwise_strip<T, K, S, 4, false>(w, strip, in, weights, out, e);
+#else
+        if (rows < 7) {
+            depthwise_strip<T, K, S, 4, false>(w, strip, in, weights, out, e);
+        } else if (by_seven) {
+            inside ? depthwise_strip<T, K, S, 7, true>(w, strip, in, weights, out, e)
+                   : depthwise_strip<T, K, S, 7, false>(w, strip, in, weights, out, e);
+        } else {
+            inside ? depthwise_strip<T, K, S, 8, true>(w, strip, in, weights, out, e)
+                   : depthwise_strip<T, K, S, 8, false>(w, strip, in, weights, out, e);
+        }
+#endif
+    }
+    if (e.activation != Activation::Hardswish) return;
+    for (index_t p = 0; p < w.planes; ++p) {
+        T* const from = out + (p * w.OH + w.first) * w.OW;
+        unary<T>(Unary::Hardswish, rows * w.OW, 0, 0, from, from);
+    }
+}
+
+// out[p, r, j] = epilogue(sum over kh, kw of weights[p * weights_plane + kh * weights_h + kw * weights_w] *
+//     in[p, top + r * stride + kh, left + j * stride + kw])
+// for the rows first <= r < last, at least four, of w.planes planes; what lies beyond a plane is 0. Rows have at least
+// half a vector of pixels. Of the epilogue, row_bias (one value a plane) and activation.
+template <typename T>
+void depthwise(const DepthwiseWalk& w, const T* in, const T* weights, T* out,
+               const Epilogue<T>& e) {
+    if (w.stride == 1) {
+        if (w.kernel == 3) return depthwise_planes<T, 3, 1>(w, in, weights, out, e);
+        return depthwise_planes<T, 5, 1>(w, in, weights, out, e);
+    }
+    if (w.kernel == 3) return depthwise_planes<T, 3, 2>(w, in, weights, out, e);
+    return depthwise_planes<T, 5, 2>(w, in, weights, out, e);
+}
+
+}  // namespace pyconv::PYCONV_ISA

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// tap_planes: every plane has a window of its own, which slides over the plane as it lies.
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+
+#include "base/parallel.h"
+#include "ops/gemm_panel.h"
+#include "ops/tap_gemm.h"
+
+namespace pyconv {
+namespace {
+
+constexpr index_t kTasks = 16;
+// Of a task: planes whose inputs and outputs fill half of L2.
+constexpr index_t kTaskBytes = index_t{256} << 10;
+// The kernel's smallest tile, and its largest.
+constexpr index_t kMinRows = 4, kBandRows = 8;
+
+// How the kernel `depthwise` walks over the planes of an image, and the weight that it meets first.
+struct PlaneWalk {
+    DepthwiseWalk walk;
+    index_t corner;
+};
+
+template <typename T>
+std::optional<PlaneWalk> walk_of(const Kernels<T>& kernel, const TapGemm<T>& g) {
+    const TapSum<T>& sum = g.sums.front();
+    const TapAxis &h = sum.taps.h, &w = sum.taps.w;
+    const index_t K = h.count, S = g.stride_h;
+    const bool one_to_one = g.ways() == 1 && g.C == 1 && g.M == 1 && g.D * g.PD == 1 &&
+                            sum.taps.d.first == 0 && sum.taps.d.count == 1;
+    const bool has_kernel = (S == 1 || S == 2) && (K == 3 || K == 5);
+    if (!one_to_one || !has_kernel || w.count != K || g.stride_w != S || g.PH < kMinRows ||
+        std::abs(h.step) != 1 || std::abs(w.step) != 1 || g.extras.residual != nullptr)
+        return std::nullopt;
+    const bool dense = g.output_h == g.PW && g.output_width == g.PW &&
+                       g.output_group == g.PH * g.PW && g.source_group == g.plane();
+    // Backwards, the last tap is the one at the top, or on the left.
+    const index_t i = h.step > 0 ? 0 : K - 1, j = w.step > 0 ? 0 : K - 1;
+    const index_t top = h.first + i * h.step, left = w.first + j * w.step;
+    const index_t end = top + (g.PH - 1) * S + K;
+    if (!dense || top <= -K || end >= g.H + K || 2 * g.PW < kernel.lanes) return std::nullopt;
+    const auto element = [&](index_t row, index_t column) {
+        return sum.weights.element[static_cast<size_t>(row * K + column)];
+    };
+    return PlaneWalk{.walk = {.planes = 0,
+                              .H = g.H,
+                              .W = g.W,
+                              .OH = g.PH,
+                              .OW = g.PW,
+                              .first = 0,
+                              .last = g.PH,
+                              .top = top,
+                              .left = left,
+                              .kernel = K,
+                              .stride = S,
+                              .weights_plane = sum.weights.group_step,
+                              .weights_h = (element(1, 0) - element(0, 0)) * h.step,
+                              .weights_w = (element(0, 1) - element(0, 0)) * w.step},
+                     .corner = element(i, j)};
+}
+
+}  // namespace
+
+template <typename T>
+bool tap_planes(const Kernels<T>& kernel, const TapGemm<T>& g) {
+    const std::optional<PlaneWalk> found = walk_of(kernel, g);
+    if (!found) return false;
+    const index_t outputs = g.PH * g.PW;
+    const index_t bytes = (g.plane() + outputs) * index_t{sizeof(T)};
+    // Planes of a task; a few large ones are cut into bands of rows.
+    const index_t planes =
+        even_block(g.G, std::clamp<index_t>(kTaskBytes / bytes, 1, ceil_div(g.G * g.N, kTasks)), 1);
+    const index_t plane_tasks = ceil_div(g.G, planes);
+    const index_t bands = std::clamp<index_t>(kTasks / (plane_tasks * g.N), 1,
+                                              std::max<index_t>(g.PH / kBandRows, 1));
+    const double nanoseconds =
+        arithmetic_nanoseconds(g.work()) + 0.1 * static_cast<double>(g.G * g.N * g.plane());
+    parallel_for(g.N * plane_tasks * bands, nanoseconds, [&](index_t task) {
+        const index_t band = task % bands, group = task / bands % plane_tasks * planes;
+        const index_t n = task / (bands * plane_tasks);
+        DepthwiseWalk walk = found->walk;
+        walk.planes = std::min(planes, g.G - group);
+        walk.first = band * g.PH / bands;
+        walk.last = (band + 1) * g.PH / bands;
+        const Epilogue<T> e{.row_bias = g.extras.bias != nullptr ? g.extras.bias + group : nullptr,
+                            .activation = g.extras.activation};
+        kernel.depthwise(walk, g.source + n * g.source_image + group * g.plane(),
+                         g.sums.front().weights.data + group * walk.weights_plane + found->corner,
+                         g.output + n * g.output_image + group * outputs, e);
+    });
+    return true;
+}
+
+template bool tap_planes(const Kernels<float>&, const TapGemm<float>&);
+template bool tap_planes(const Kernels<double>&, const TapGemm<double>&);
+
+}  // namespace pyconv
