@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The same network, with the same weights, in other libraries: torch from the layers, the rest from ONNX."""
+"""The same network, with the same weights, in other libraries: torch and ncnn from the layers, the rest from ONNX."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.ncnn_network import ncnn_inference
 from pyconv import layers as L
 from pyconv.backends.onnx import convert
 from pyconv.layers import Layer
@@ -96,8 +98,11 @@ def torch_formats(torch: Any, module: Any, input: Array) -> Iterator[tuple[str, 
         )
 
 
-def onnx_peers(model: Layer, input: Array, threads: int) -> Iterator[tuple[str, Infer]]:
-    """Yield what can run the model's ONNX file, of what is installed, at its highest optimisation."""
+def inference_peers(model: Layer, input: Array, threads: int) -> Iterator[tuple[str, Infer]]:
+    """Yield the libraries for inference that are installed, at their highest optimisation."""
+    if len(input) == 1:
+        with contextlib.suppress(ImportError):
+            yield "ncnn", ncnn_inference(model, input, threads)
     try:
         data = convert(model, input.shape, dynamic_batch=False).SerializeToString()
     except ImportError:

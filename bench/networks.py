@@ -6,7 +6,7 @@
 Outputs, and in training the gradients (in float64), are compared with pyconv's before anything is timed. A
 training step is forward, cross entropy, backward and SGD with momentum. torch runs eagerly in both
 memory formats and, with ``--compile``, through torch.compile too; onnxruntime and OpenVINO get the model as
-an ONNX file. ``--memory`` reports the peak memory of a training process instead, each in a process
+an ONNX file, ncnn a single image. ``--memory`` reports the peak memory of a training process instead, each in a process
 of its own.
 """
 
@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import pyconv
 from bench import machine
-from bench.network_peers import onnx_peers, torch_formats, torch_module
+from bench.network_peers import inference_peers, torch_formats, torch_module
 from bench.options import positive_integers
 from bench.plot import COLOURS
 from bench.timing import Timing, interleave, settle
@@ -93,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Time whole networks beside other libraries.")
     parser.add_argument("--task", choices=("train", "inference"), action="append")
-    parser.add_argument("--filter", default="", metavar="TEXT", help="part of a network's name")
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT", help="beginning of a network's name"
+    )
     parser.add_argument("--batch", type=positive_integers, default=[1, 32], metavar="N[,N]")
     parser.add_argument("--threads", type=positive_integers, default=[1], metavar="N[,N]")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timed calls, each subject")
@@ -107,10 +109,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _chosen(task: str, options: argparse.Namespace) -> list[tuple[str, int]]:
     if task == "train":
-        return [(name, TRAINING[name][1][0]) for name in TRAINING if options.filter in name]
+        return [(name, TRAINING[name][1][0]) for name in TRAINING if _matches(name, options.filter)]
     return [
-        (name, batch) for batch in options.batch for name in INFERENCE if options.filter in name
+        (name, batch)
+        for batch in options.batch
+        for name in INFERENCE
+        if _matches(name, options.filter)
     ]
+
+
+def _matches(name: str, text: str) -> bool:
+    """Tell whether a name is meant: lenet is not googlenet."""
+    return name.startswith(text)
 
 
 def _batch(shape: tuple[int, ...], classes: int) -> tuple[Array, Array]:
@@ -213,7 +223,7 @@ def _inference(
             calls[peer] = _torch_inference(torch, network, tensor)
             if options.compile:
                 calls[f"{peer} compiled"] = _torch_inference(torch, torch.compile(network), tensor)
-    calls |= dict(onnx_peers(model, x, threads))
+    calls |= dict(inference_peers(model, x, threads))
     wrong = {}
     for peer, call in list(calls.items()):
         error = float(np.abs(call() - expected).max() / np.abs(expected).max())
@@ -310,7 +320,7 @@ def _plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _memory(text: str, threads: int) -> int:
     """Print the peak memory of one training process of each kind, network by network."""
     for name in TRAINING:
-        if text not in name:
+        if not _matches(name, text):
             continue
         peaks = {}
         for subject in ("pyconv", "torch"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.network_peers import onnx_peers, torch_module
+from bench.network_peers import inference_peers, torch_module
 from bench.networks import LR, TOLERANCE, pyconv_step
 from pyconv import models
 from pyconv.layers import Dropout, Layer
@@ -62,6 +62,6 @@ def test_peers_infer_the_same(name: str) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     model, x, _ = _case(name, np.float32)
     expected = model.eval()(x)
-    for peer, infer in onnx_peers(model, x, 1):
+    for peer, infer in inference_peers(model, x, 1):
         error = np.abs(infer() - expected).max() / np.abs(expected).max()
         assert error <= TOLERANCE, peer
