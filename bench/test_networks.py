@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Twenty steps of training in float64: the same parameters as torch's, batch norm and momentum included."""
+"""Whole networks beside other libraries: the same parameters after training, and the same outputs.
 
+The environment variable FASHION_MNIST names the folder of that data set's four files.
+"""
+
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +15,10 @@ import pytest
 from bench.network_peers import inference_peers, torch_module
 from bench.networks import LR, TOLERANCE, pyconv_step
 from pyconv import models
+from pyconv.data import load_fashion_mnist
 from pyconv.layers import Dropout, Layer
+from pyconv.losses import CrossEntropyLoss
+from pyconv.optim import SGD
 
 # The networks of bench.networks, on small images where they are large.
 CASES: dict[str, tuple[Callable[..., Layer], tuple[int, ...]]] = {
@@ -65,3 +72,51 @@ def test_peers_infer_the_same(name: str) -> None:
     for peer, infer in inference_peers(model, x, 1):
         error = np.abs(infer() - expected).max() / np.abs(expected).max()
         assert error <= TOLERANCE, peer
+
+
+def test_loss_curve_of_three_epochs_is_that_of_torch() -> None:
+    """In float32, from the same weights: no farther apart than runs of torch in other orders."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    folder = os.environ.get("FASHION_MNIST")
+    if folder is None:
+        pytest.skip("FASHION_MNIST does not name the folder of the data set")
+    data, _ = load_fashion_mnist(folder)
+    x, y = data.images.astype(np.float32) / 255, data.labels.astype(np.int64)
+
+    def model() -> Layer:
+        return models.LeNet(1, 10, 28, rng=np.random.default_rng(0))
+
+    def batches(seed: int) -> list[Any]:
+        rng = np.random.default_rng(seed)
+        return [np.array_split(rng.permutation(len(x)), len(x) // 64) for _ in range(3)]
+
+    def torch_curve(seed: int) -> list[float]:
+        module = torch_module(torch, model())
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+
+        def step(rows: Any) -> float:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(
+                module(torch.from_numpy(x[rows])), torch.from_numpy(y[rows])
+            )
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        return [float(np.mean([step(rows) for rows in epoch])) for epoch in batches(seed)]
+
+    network, loss = model(), CrossEntropyLoss()
+    optimizer = SGD(network.parameters(), 0.05, 0.9)
+
+    def step(rows: Any) -> float:
+        value = loss(network(x[rows]), y[rows])
+        optimizer.zero_grad()
+        network.backward_parameters(loss.backward())
+        optimizer.step()
+        return float(value)
+
+    curve = [float(np.mean([step(rows) for rows in epoch])) for epoch in batches(0)]
+    theirs = np.array([torch_curve(seed) for seed in range(3)])
+    noise = theirs.max(axis=0) - theirs.min(axis=0)
+    print(f"pyconv {curve}, torch {theirs.tolist()}")
+    assert (np.abs(curve - theirs[0]) <= noise).all()
