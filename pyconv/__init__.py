@@ -54,6 +54,7 @@ from pyconv.layers import (
     Tanh,
 )
 from pyconv.runtime import (
+    get_include,
     get_num_threads,
     num_threads,
     precise,
@@ -102,6 +103,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "__version__",
+    "get_include",
     "get_num_threads",
     "num_threads",
     "precise",

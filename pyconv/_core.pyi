@@ -15,6 +15,7 @@ _Sizes: TypeAlias = tuple[int, ...]
 _ConvOptionsNd: TypeAlias = tuple[_Sizes, tuple[_Pair, ...] | None, _Sizes, int]
 
 __version__: str
+_c_api: object  # the capsule that pyconv.h finds
 
 class WeightCache:
     def clear(self) -> None: ...

@@ -7,6 +7,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import index
+from pathlib import Path
 from typing import Any
 
 from pyconv import _core
@@ -15,6 +16,7 @@ from pyconv._core import __version__
 __all__ = [
     "available_isas",
     "build_info",
+    "get_include",
     "get_isa",
     "get_num_threads",
     "kernels",
@@ -39,6 +41,25 @@ def _thread_count(function: str, n: object) -> int:
     if not 1 <= count <= 1024:
         raise ValueError(f"{function}: n is out of range, got {count}; expected 1 to 1024")
     return count
+
+
+def get_include() -> str:
+    """Return the folder of ``pyconv.h``, for compilers of extensions that call pyconv from C.
+
+    Extensions in Cython need it too, beside ``from pyconv cimport cython_api``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pyconv
+    >>> (Path(pyconv.get_include()) / "pyconv.h").exists()
+    True
+    """
+    return str(Path(__file__).parent / "include")
 
 
 def get_num_threads() -> int:

@@ -24,4 +24,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     def_batch_norm(m);
     def_normalization(m);
     def_optimizer(m);
+    def_c_api(m);
 }

@@ -16,5 +16,6 @@ void def_softmax(py::module_& m);
 void def_batch_norm(py::module_& m);
 void def_normalization(py::module_& m);
 void def_optimizer(py::module_& m);
+void def_c_api(py::module_& m);
 
 }  // namespace pyconv::bindings
