@@ -14,7 +14,9 @@ import pytest
 
 from pyconv import cli
 from pyconv.workflow import Data, Options, WorkflowInterrupted, load_classifier, run_workflow
+from pyconv.workflow.inside import worst_mistakes
 from pyconv.workflow.networks import train_network
+from pyconv.workflow.problem import define_problem
 from pyconv.workflow.protocol import shared_examples
 from pyconv.workflow.steps import STEPS
 from tables import bars, table
@@ -49,7 +51,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_on_images_writes_its_results(run: Path) -> None:
-    assert sorted(path.name for path in run.iterdir()) == RESULTS
+    # The gradients, filters and maps of the network, and its mistakes if it made any.
+    pictures = json.loads((run / "step-8.json").read_text())["pictures"]
+    assert set(pictures) - {"mistakes.png"} == {"activations.png", "filters.png", "gradients.png"}
+    assert sorted(path.name for path in run.iterdir()) == sorted(RESULTS + pictures)
     report = json.loads((run / "report.json").read_text())
     steps = report["steps"]
     assert steps["1"]["problem"] == "multiclass"
@@ -93,7 +98,9 @@ def test_the_page_holds_its_pictures(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', page)
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(pictures) == 4  # folds, two learning curves, the confusion matrix
+    drawn = json.loads((run / "step-8.json").read_text())["pictures"]
+    # Folds, two learning curves, the confusion matrix, and those of the network.
+    assert len(pictures) == 4 + len(drawn)
     for code in pictures:
         with image.open(io.BytesIO(base64.b64decode(code))) as picture:
             assert picture.format == "PNG"
@@ -112,6 +119,23 @@ def test_tables_with_gaps(kind: str, tmp_path: Path) -> None:
     low, high = final["confidence"]["interval"]
     assert low <= final["score"] <= high
     assert (final["confusion_matrix"] is not None) == (kind == "binary")
+    assert final["pictures"] == ["gradients.png"]
+    assert all(norm > 0 for norm in final["gradient_norms"].values())
+    errors = [mistake["error"] for mistake in final["mistakes"]]
+    assert errors == sorted(errors, reverse=True)
+    assert all(m["target"] != m["predicted"] for m in final["mistakes"])
+
+
+def test_the_worst_mistakes_are_those_that_were_surest() -> None:
+    data = Data("", np.zeros((3, 1, 2, 2)), np.array([0, 1, 2]), ("a", "b", "c"))
+    problem = define_problem(data, "multiclass")
+    outputs = np.log([[0.1, 0.7, 0.2], [0.3, 0.6, 0.1], [0.9, 0.05, 0.05]])
+    worst = worst_mistakes(problem, outputs, np.array([0, 1, 2]))
+    assert [(m["example"], m["target"], m["predicted"]) for m in worst] == [
+        (2, "c", "a"),
+        (0, "a", "b"),
+    ]
+    assert [m["error"] for m in worst] == pytest.approx([0.9, 0.7])
 
 
 def test_another_measure_decides(tmp_path: Path) -> None:
@@ -239,7 +263,7 @@ def test_the_command_runs_all_steps(tmp_path: Path, capsys: pytest.CaptureFixtur
     output = capsys.readouterr()
     assert output.out.startswith("test rmse ")
     assert "step 8, final model" in output.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == RESULTS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gradients.png", *RESULTS]
 
 
 def test_an_interrupted_command_says_how_to_go_on(

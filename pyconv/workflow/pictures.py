@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pyconv.optional import need
 
@@ -46,6 +50,40 @@ def draw_fold_scores(scores: Mapping[str, Sequence[float]], measure: str, *, net
     axes.set_ylim(len(scores) - 0.4, -0.6)
     axes.set_xlabel(f"{measure} on the validation part of each fold")
     _plain(axes)
+    return _png(figure)
+
+
+def draw_gradients(norms: Mapping[str, float]) -> bytes:
+    """Draw the size of the gradient at each layer, the first at the top."""
+    figure = _figure(7.5, 1.0 + 0.3 * len(norms))
+    axes = figure.add_subplot()
+    axes.barh(range(len(norms)), list(norms.values()), color=_TRAIN, height=0.6)
+    axes.set_yticks(range(len(norms)), list(norms), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("root mean square of the gradient at the output")
+    if min(norms.values()) > 0:
+        axes.set_xscale("log")
+    _plain(axes)
+    return _png(figure)
+
+
+def draw_examples(images: NDArray[Any], titles: Sequence[str]) -> bytes:
+    """Draw images (N, C, H, W), gray or in colour, each under its title."""
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure = _figure(1.5 * columns, 1.8 * rows)
+    for axes, *pair in zip_longest(
+        figure.subplots(rows, columns, squeeze=False).flat, images, titles
+    ):
+        axes.set_axis_off()
+        image, title = pair
+        if image is None:
+            continue
+        shown = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(axis=0)
+        if shown.ndim == 3 and shown.dtype != np.uint8:
+            shown = np.clip(shown, 0, 1)
+        axes.imshow(shown, cmap="gray", interpolation="nearest")
+        axes.set_title(title, fontsize=7, color=_INK)
     return _png(figure)
 
 

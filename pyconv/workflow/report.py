@@ -20,6 +20,7 @@ import pyconv
 from pyconv import inspection, runtime
 from pyconv.io import atomic_write
 from pyconv.optional import need
+from pyconv.workflow.inside import PICTURES
 from pyconv.workflow.pictures import draw_curve, draw_fold_scores
 from pyconv.workflow.state import State
 
@@ -31,7 +32,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #333; max-width: 62rem; margin: 2rem auto;
        padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; margin: 1rem 0; } img { max-width: 100%; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; } img { max-width: 100%; }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #eee;
          vertical-align: top; }
 .result { font-size: 1.4rem; } .warning { color: #b3400e; font-weight: 600; }
@@ -68,9 +69,9 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def write_html(report: Mapping[str, Any], path: Path) -> None:
-    """Write the page, atomically."""
+    """Write the page, atomically; its pictures of the network lie in the same folder."""
     title = html.escape(f"{report['name']}: the workflow from data to network")
-    body = "\n".join(_sections(report))
+    body = "\n".join(_sections(report, path.parent))
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
@@ -78,7 +79,7 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
     atomic_write(path, page.encode())
 
 
-def _sections(report: Mapping[str, Any]) -> Iterable[str]:
+def _sections(report: Mapping[str, Any], folder: Path) -> Iterable[str]:
     steps = report["steps"]
     problem, measure, protocol, final = (steps[number] for number in ("1", "2", "3", "8"))
     name, best, baselines = measure["measure"], steps["7"]["best"], steps["5"]
@@ -146,6 +147,12 @@ def _sections(report: Mapping[str, Any]) -> Iterable[str]:
             inspection.draw_confusion_matrix(matrix, problem["class_names"], title="test set"),
             "Confusion matrix",
         )
+    if final["mistakes"] and "mistakes.png" not in final["pictures"]:
+        yield "<p>The largest errors:</p>"
+        yield _rows(final["mistakes"])
+    for file in final["pictures"]:
+        yield f"<h3>{PICTURES[file]}</h3>"
+        yield _picture((folder / file).read_bytes(), PICTURES[file])
     yield _table({key: final[key] for key in ("architecture", "config", "parameters")})
     yield "<h2>Settings and versions</h2>"
     yield _table(report["options"])

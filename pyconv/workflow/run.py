@@ -11,6 +11,7 @@ from typing import Any
 
 from pyconv.io import write_json
 from pyconv.workflow.errors import check_packages, check_writable
+from pyconv.workflow.inside import PICTURES
 from pyconv.workflow.problem import Data
 from pyconv.workflow.report import make_report, write_html
 from pyconv.workflow.state import Options, State, digest
@@ -38,7 +39,7 @@ def run_workflow(
     """Run the eight steps on `data` and write the results into the folder `out`.
 
     Every step writes ``step-N.json``; at the end there are ``report.json``, ``report.html``, which
-    needs no other file, and ``model.safetensors``. All random numbers of a step come from the seed
+    needs no other file, its pictures of the network and ``model.safetensors``. All random numbers of a step come from the seed
     and the number of the step, so a run that was stopped and resumed ends with the same numbers.
 
     Parameters
@@ -116,7 +117,7 @@ def _open_folder(out: Path, identity: dict[str, Any], resume: bool) -> None:
                 )
         return
     # The first file to go is the one without which nothing can be resumed.
-    results = ["report.json", "report.html", TRIALS_FILE]
+    results = ["report.json", "report.html", TRIALS_FILE, *PICTURES]
     for name in [RUN_FILE, *[f"step-{number}.json" for number in STEPS], *results]:
         (out / name).unlink(missing_ok=True)
     write_json(path, identity)

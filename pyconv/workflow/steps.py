@@ -21,6 +21,7 @@ from pyconv.optional import need
 from pyconv.training import predict
 from pyconv.workflow.baselines import MAX_ROWS, score_baselines
 from pyconv.workflow.classifier import MODEL_FILE, Classifier, save_classifier
+from pyconv.workflow.inside import look_inside
 from pyconv.workflow.measures import Measure, predictions, training_measure
 from pyconv.workflow.networks import Settings, search_space, train_network
 from pyconv.workflow.preparation import Preparation, prepare
@@ -226,6 +227,7 @@ def step_8_final(state: State) -> Result:
         "parameters": sum(parameter.value.size for parameter in model.parameters()),
         "architecture": type(model).__name__,
         "config": model.config,
+        **look_inside(state, model, preparation, outputs),
     }
 
 
