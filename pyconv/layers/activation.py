@@ -310,9 +310,9 @@ class GELU(Layer):
 class Softplus(Layer):
     """log(1 + exp(beta x)) / beta; x itself where ``beta * x > threshold``.
 
-    Notes
-    -----
-    A smooth ReLU: `pyconv.functional.softplus`.
+    Parameters
+    ----------
+    beta, threshold : float
 
     Examples
     --------
