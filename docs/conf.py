@@ -35,9 +35,13 @@ html_css_files = ["pyconv.css"]
 html_show_sphinx = False
 html_copy_source = False
 
-default_role = "py:obj"  # a name in single backticks, as docstrings have them, is a link where it can be
+default_role = (
+    "py:obj"  # a name in single backticks, as docstrings have them, is a link where it can be
+)
 autodoc_typehints = "none"  # the sections of the docstrings say more
 autodoc_member_order = "bysource"
 # The reference of a backend can be read without its framework.
-autodoc_mock_imports = [name for name in sorted(executed.HOSTS) if not importlib.util.find_spec(name)]
+autodoc_mock_imports = [
+    name for name in sorted(executed.HOSTS) if not importlib.util.find_spec(name)
+]
 numpydoc_show_class_members = False

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is written for users runs: every Python block of every page, and the example of every public name."""
 
-import doctest
 import importlib
 import importlib.util
 import inspect
 import re
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 import executed
+import pytest
+
+from documentation import check_documentation
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -20,23 +19,28 @@ RUN = [page for page in PAGES if "```python" in page.read_text()]
 # Public modules, and what a module needs to be imported.
 MODULES: dict[str, str | None] = {
     "pyconv": None,
-    **dict.fromkeys(
-        [
-            f"pyconv.{name}"
-            for name in (
-                "checkpoint cli data functional init inspection io layers losses models optim optional "
-                "progress runtime training workflow backends.cs231n"
-            ).split()
-        ]
-    ),
+    "pyconv.checkpoint": None,
+    "pyconv.cli": None,
+    "pyconv.data": None,
+    "pyconv.functional": None,
+    "pyconv.init": None,
+    "pyconv.inspection": None,
+    "pyconv.io": None,
+    "pyconv.layers": None,
+    "pyconv.losses": None,
+    "pyconv.models": None,
+    "pyconv.optim": None,
+    "pyconv.optional": None,
+    "pyconv.progress": None,
+    "pyconv.runtime": None,
+    "pyconv.training": None,
+    "pyconv.workflow": None,
     "pyconv.backends.autograd": "autograd",
-    "pyconv.backends.jax": "jax",
-    "pyconv.backends.keras": "keras",
+    "pyconv.backends.cs231n": None,
     "pyconv.backends.onnx": "onnx",
     "pyconv.backends.sklearn": "sklearn",
     "pyconv.backends.torch": "torch",
 }
-SECTIONS = r"^(Parameters|Attributes|Returns|Yields|Raises|Methods|Notes|See Also)\n-+$"
 
 
 # Pages -------------------------------------------------------------------------------------------
@@ -79,50 +83,29 @@ def test_outputs_and_pictures_of_a_page(tmp_path: Path) -> None:
     assert result.missing == ({"torch"} if importlib.util.find_spec("torch") is None else set())
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_between_files_lead_somewhere(path: Path) -> None:
-    for link in re.findall(r"\]\((?!https?:|#|pictures/)([^)#\s]+)", path.read_text()):
-        assert (path.parent / link).exists(), link
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Sphinx checks those of the other pages."""
+    for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", (ROOT / "README.md").read_text()):
+        assert (ROOT / link).exists(), link
 
 
 # Docstrings --------------------------------------------------------------------------------------
 
 
-def public_names(module: str) -> list[tuple[str, Any]]:
-    """Return the functions and classes of a module that no module before it in MODULES has."""
-    loaded = importlib.import_module(module)
-    return [
-        (name, value)
-        for name in loaded.__all__
-        if (inspect.isclass(value := getattr(loaded, name)) or inspect.isroutine(value))
-    ]
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_public_names_are_documented_with_an_example_that_runs(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needed = MODULES[module]
-    if needed == "keras":
-        pytest.skip("tests/test_backend_keras.py runs its examples, on the NumPy backend of keras")
     if needed is not None:
         pytest.importorskip(needed, reason=f"{needed} is not installed")
-    monkeypatch.chdir(tmp_path)  # examples may write files
-    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(verbose=False)
-    names = public_names(module)
-    assert names
-    faults = []
-    for name, value in names:
-        documentation = inspect.getdoc(value) or ""
-        if not re.search(SECTIONS, documentation, re.MULTILINE):
-            faults.append(f"{name}: no section")
-        if not re.search(r"^Examples\n-+\n(.*\n)*?>>> ", documentation, re.MULTILINE):
-            faults.append(f"{name}: no example")
-        loaded = importlib.import_module(value.__module__) if hasattr(value, "__module__") else None
-        for example in finder.find(value, name, module=False, globs=dict(vars(loaded or {}))):
-            runner.run(example)
-    assert faults == []
-    assert runner.summarize(verbose=False).failed == 0
+    if module == "pyconv.models":
+        request.getfixturevalue("undrawn")
+    monkeypatch.chdir(tmp_path)  # examples write files
+    check_documentation(module)
 
 
 def test_public_modules_are_all_there() -> None:
@@ -134,4 +117,8 @@ def test_public_modules_are_all_there() -> None:
             source = path / "__init__.py" if path.is_dir() else path
             if source.suffix == ".py" and source.exists() and "__all__" in source.read_text():
                 found.add(".".join(filter(None, ["pyconv", folder, path.stem])))
-    assert found - {"pyconv.__init__"} == set(MODULES)
+    elsewhere = {
+        "pyconv.backends.jax",
+        "pyconv.backends.keras",
+    }  # their tests prepare the environment
+    assert found - {"pyconv.__init__"} == set(MODULES) | elsewhere

@@ -111,7 +111,24 @@ def conv1d(
     dilation: IntOrInts = 1,
     groups: int = 1,
 ) -> Array:
-    """`pyconv.functional.conv1d`: `input` (N, C, L), `weight` (OC, C // groups, KL)."""
+    """`pyconv.functional.conv1d`: `input` (N, C, L), `weight` (OC, C // groups, KL).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of `pyconv.functional.conv1d`.
+
+    Returns
+    -------
+    ndarray, shape (N, OC, OL)
+
+    Examples
+    --------
+    >>> import autograd
+    >>> x, w = np.ones((1, 1, 5)), np.ones((1, 1, 3))
+    >>> autograd.grad(lambda w: np.sum(conv1d(x, w)))(w)
+    array([[[3., 3., 3.]]])
+    """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return _conv1d(input, weight, bias, **options)
 
@@ -166,7 +183,22 @@ def conv3d(
     dilation: IntOrInts = 1,
     groups: int = 1,
 ) -> Array:
-    """`pyconv.functional.conv3d`: `conv2d` with axes (D, H, W)."""
+    """`pyconv.functional.conv3d`: `conv2d` with axes (D, H, W).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of `pyconv.functional.conv3d`.
+
+    Returns
+    -------
+    ndarray, shape (N, OC, OD, OH, OW)
+
+    Examples
+    --------
+    >>> conv3d(np.ones((1, 1, 3, 3, 3)), np.ones((1, 1, 3, 3, 3))).ravel()
+    array([27.])
+    """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return _conv3d(input, weight, bias, **options)
 
@@ -205,7 +237,25 @@ def max_pool2d(
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """`pyconv.functional.max_pool2d`: largest value of each window of `input` (N, C, H, W)."""
+    """`pyconv.functional.max_pool2d`: largest value of each window of `input` (N, C, H, W).
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, dilation, ceil_mode
+        As of `pyconv.functional.max_pool2d`.
+
+    Returns
+    -------
+    ndarray, shape (N, C, OH, OW)
+
+    Examples
+    --------
+    >>> import autograd
+    >>> x = np.arange(4.0).reshape(1, 1, 2, 2)
+    >>> autograd.grad(lambda x: np.sum(max_pool2d(x, 2)))(x)
+    array([[[[0., 0.],
+             [0., 1.]]]])
+    """
     output, indices = F.max_pool2d(
         getval(input),
         kernel_size,
@@ -236,7 +286,22 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    """`pyconv.functional.avg_pool2d`: average of each window of `input` (N, C, H, W)."""
+    """`pyconv.functional.avg_pool2d`: average of each window of `input` (N, C, H, W).
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        As of `pyconv.functional.avg_pool2d`.
+
+    Returns
+    -------
+    ndarray, shape (N, C, OH, OW)
+
+    Examples
+    --------
+    >>> avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2), 2)
+    array([[[[1.5]]]])
+    """
     return _avg_pool2d(
         input,
         kernel_size=kernel_size,
@@ -274,7 +339,22 @@ defvjp(
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
-    """`pyconv.functional.linear`: `input` (N, in), `weight` (out, in), `bias` (out,)."""
+    """`pyconv.functional.linear`: `input` (N, in), `weight` (out, in), `bias` (out,).
+
+    Parameters
+    ----------
+    input, weight, bias
+        As of `pyconv.functional.linear`.
+
+    Returns
+    -------
+    ndarray, shape (N, out)
+
+    Examples
+    --------
+    >>> linear(np.ones((1, 3)), np.ones((2, 3)))
+    array([[3., 3.]])
+    """
     return _linear(input, weight, bias)
 
 
@@ -287,7 +367,22 @@ defvjp(_relu_backward, lambda _, g, y: lambda h: _relu_backward(h, y), None)
 
 
 def relu(input: Array) -> Array:
-    """`pyconv.functional.relu`, of an array of any shape."""
+    """`pyconv.functional.relu`, of an array of any shape.
+
+    Parameters
+    ----------
+    input : ndarray
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Examples
+    --------
+    >>> import autograd
+    >>> autograd.elementwise_grad(relu)(np.array([-1.0, 2.0]))
+    array([0., 1.])
+    """
     return _relu(input)
 
 
@@ -318,12 +413,42 @@ defvjp(
 
 
 def softmax(input: Array, *, axis: int = -1) -> Array:
-    """`pyconv.functional.softmax`, along an axis of an array of any shape."""
+    """`pyconv.functional.softmax`, along an axis of an array of any shape.
+
+    Parameters
+    ----------
+    input : ndarray
+    axis : int
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Examples
+    --------
+    >>> softmax(np.zeros((1, 4)))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
     return _softmax(input, axis=axis)
 
 
 def log_softmax(input: Array, *, axis: int = -1) -> Array:
-    """`pyconv.functional.log_softmax`, along an axis of an array of any shape."""
+    """`pyconv.functional.log_softmax`, along an axis of an array of any shape.
+
+    Parameters
+    ----------
+    input : ndarray
+    axis : int
+
+    Returns
+    -------
+    ndarray, the shape of `input`
+
+    Examples
+    --------
+    >>> log_softmax(np.zeros((1, 1)))
+    array([[0.]])
+    """
     return _log_softmax(input, axis=axis)
 
 

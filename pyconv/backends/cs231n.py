@@ -111,6 +111,13 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: Options) -> tupl
         ``OH = 1 + (H + 2 * pad - HH) // stride``, likewise ``OW``.
     cache : tuple
         For `conv_backward_fast`.
+
+    Examples
+    --------
+    >>> x, w, b = np.ones((1, 1, 3, 3)), np.ones((2, 1, 3, 3)), np.zeros(2)
+    >>> out, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
+    >>> out.shape
+    (1, 2, 3, 3)
     """
     function = "conv_forward_fast"
     options: dict[str, Any] = {
@@ -122,7 +129,24 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: Options) -> tupl
 
 
 def conv_backward_fast(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Return the gradients ``dx, dw, db`` of `conv_forward_fast`."""
+    """Return the gradients ``dx, dw, db`` of `conv_forward_fast`.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, F, OH, OW)
+    cache : tuple
+
+    Returns
+    -------
+    dx, dw, db : ndarray
+
+    Examples
+    --------
+    >>> x, w, b = np.ones((1, 1, 3, 3)), np.ones((2, 1, 3, 3)), np.zeros(2)
+    >>> out, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 0})
+    >>> conv_backward_fast(np.ones_like(out), cache)[2]
+    array([1., 1.])
+    """
     x, w, options = cache
     dout, x, w = _common(dout, x, w)
     return (
@@ -147,6 +171,13 @@ def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, Cache]:
         ``OH = 1 + (H - pool_height) // stride``, likewise ``OW``.
     cache : tuple
         For `max_pool_backward_fast`.
+
+    Examples
+    --------
+    >>> options = {"pool_height": 2, "pool_width": 2, "stride": 2}
+    >>> out, cache = max_pool_forward_fast(np.arange(4.0).reshape(1, 1, 2, 2), options)
+    >>> out
+    array([[[[3.]]]])
     """
     height, width, stride = (
         _size("max_pool_forward_fast", "pool_param", pool_param, name)
@@ -162,6 +193,23 @@ def max_pool_backward_fast(dout: Array, cache: Cache) -> Array:
 
     The first of several equal maxima gets all of it; the course's own reshaping version divides it
     among them.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, C, OH, OW)
+    cache : tuple
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Examples
+    --------
+    >>> options = {"pool_height": 2, "pool_width": 2, "stride": 2}
+    >>> out, cache = max_pool_forward_fast(np.arange(4.0).reshape(1, 1, 2, 2), options)
+    >>> max_pool_backward_fast(np.ones_like(out), cache)
+    array([[[[0., 0.],
+             [0., 1.]]]])
     """
     shape, indices = cache
     (dout,) = _common(dout)
@@ -174,6 +222,23 @@ def im2col_cython(
     """Return patches of ``x`` (N, C, H, W) as columns: (C * field_height * field_width, OH * OW * N).
 
     Column ``(oh * OW + ow) * N + n`` is the patch of image n for output pixel (oh, ow).
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    field_height, field_width, padding, stride : int
+
+    Returns
+    -------
+    ndarray, shape (C * field_height * field_width, OH * OW * N)
+
+    Examples
+    --------
+    >>> im2col_cython(np.arange(4.0).reshape(1, 1, 2, 2), 2, 2, 0, 1)
+    array([[0.],
+           [1.],
+           [2.],
+           [3.]])
     """
     (x,) = _common(x)
     columns = F.im2col(x, (field_height, field_width), stride=stride, padding=padding)
@@ -191,7 +256,25 @@ def col2im_cython(
     padding: int,
     stride: int,
 ) -> Array:
-    """Add columns laid out as by `im2col_cython` to the pixels they came from: (N, C, H, W)."""
+    """Add columns laid out as by `im2col_cython` to the pixels they came from: (N, C, H, W).
+
+    Parameters
+    ----------
+    cols : ndarray, shape (C * field_height * field_width, OH * OW * N)
+    N, C, H, W, field_height, field_width, padding, stride : int
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Examples
+    --------
+    >>> cols = im2col_cython(np.ones((1, 1, 3, 3)), 2, 2, 0, 1)
+    >>> col2im_cython(cols, 1, 1, 3, 3, 2, 2, 0, 1)  # how many windows each pixel is in
+    array([[[[1., 2., 1.],
+             [2., 4., 2.],
+             [1., 2., 1.]]]])
+    """
     (cols,) = _common(cols)
     if cols.ndim != 2 or N < 1 or cols.shape[1] % N:
         raise ValueError(
@@ -206,7 +289,24 @@ def col2im_cython(
 def col2im_6d_cython(
     cols: Array, N: int, C: int, H: int, W: int, HH: int, WW: int, pad: int, stride: int
 ) -> Array:
-    """Add columns (C, HH, WW, N, OH, OW) to the pixels they came from: (N, C, H, W)."""
+    """Add columns (C, HH, WW, N, OH, OW) to the pixels they came from: (N, C, H, W).
+
+    Parameters
+    ----------
+    cols : ndarray, shape (C, HH, WW, N, OH, OW)
+    N, C, H, W, HH, WW, pad, stride : int
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Examples
+    --------
+    >>> col2im_6d_cython(np.ones((1, 2, 2, 1, 2, 2)), 1, 1, 3, 3, 2, 2, 0, 1)
+    array([[[[1., 2., 1.],
+             [2., 4., 2.],
+             [1., 2., 1.]]]])
+    """
     (cols,) = _common(cols)
     if cols.ndim != 6 or cols.shape[:4] != (C, HH, WW, N):
         raise ValueError(
@@ -221,13 +321,47 @@ def col2im_6d_cython(
 
 
 def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
-    """Return ``x.reshape(N, D) @ w + b``: ``x`` (N, ...), ``w`` (D, M), ``b`` (M,)."""
+    """Return ``x.reshape(N, D) @ w + b``: ``x`` (N, ...), ``w`` (D, M), ``b`` (M,).
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, ...)
+    w : ndarray, shape (D, M)
+    b : ndarray, shape (M,)
+
+    Returns
+    -------
+    out : ndarray, shape (N, M)
+    cache : tuple
+
+    Examples
+    --------
+    >>> out, cache = affine_forward(np.ones((1, 2, 2)), np.ones((4, 3)), np.zeros(3))
+    >>> out
+    array([[4., 4., 4.]])
+    """
     x, w, b = _common(x, w, b)
     return F.linear(x.reshape(len(x), -1), w.T, b), (x, w)
 
 
 def affine_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Return the gradients ``dx, dw, db`` of `affine_forward`."""
+    """Return the gradients ``dx, dw, db`` of `affine_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, M)
+    cache : tuple
+
+    Returns
+    -------
+    dx, dw, db : ndarray
+
+    Examples
+    --------
+    >>> out, cache = affine_forward(np.ones((1, 2, 2)), np.ones((4, 3)), np.zeros(3))
+    >>> affine_backward(out, cache)[2]
+    array([4., 4., 4.])
+    """
     dout, x, w = _common(dout, *cache)
     dx = F.linear_backward_input(dout, w.T).reshape(x.shape)
     dw = F.gemm(x.reshape(len(x), -1), dout, trans_a=True)
@@ -235,13 +369,43 @@ def affine_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
 
 def relu_forward(x: Array) -> tuple[Array, Array]:
-    """Return ``max(x, 0)``, for ``x`` of any shape."""
+    """Return ``max(x, 0)``, for ``x`` of any shape.
+
+    Parameters
+    ----------
+    x : ndarray
+
+    Returns
+    -------
+    out, cache : ndarray, the shape of `x`
+
+    Examples
+    --------
+    >>> relu_forward(np.array([-1.0, 2.0]))[0]
+    array([0., 2.])
+    """
     (x,) = _common(x)
     return F.relu(x), x
 
 
 def relu_backward(dout: Array, cache: Array) -> Array:
-    """Return the gradient ``dx`` of `relu_forward`."""
+    """Return the gradient ``dx`` of `relu_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray
+    cache : ndarray, the same shape
+
+    Returns
+    -------
+    ndarray, the same shape
+
+    Examples
+    --------
+    >>> out, cache = relu_forward(np.array([-1.0, 2.0]))
+    >>> relu_backward(np.array([5.0, 6.0]), cache)
+    array([0., 6.])
+    """
     # The sign of the input is that of the output.
     return F.relu_backward(*_common(dout, cache))
 
@@ -264,6 +428,13 @@ def batchnorm_forward(
     out : ndarray, the shape of `x`
     cache : tuple
         For `batchnorm_backward`.
+
+    Examples
+    --------
+    >>> out, cache = batchnorm_forward(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1), {"mode": "train"})
+    >>> out.round(3)
+    array([[-1.],
+           [ 1.]])
     """
     function = "batchnorm_forward"
     training = _is_training(function, "bn_param", bn_param)
@@ -287,7 +458,23 @@ def batchnorm_forward(
 
 
 def batchnorm_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Return the gradients ``dx, dgamma, dbeta`` of `batchnorm_forward`, in either mode."""
+    """Return the gradients ``dx, dgamma, dbeta`` of `batchnorm_forward`, in either mode.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape of the input
+    cache : tuple
+
+    Returns
+    -------
+    dx, dgamma, dbeta : ndarray
+
+    Examples
+    --------
+    >>> out, cache = batchnorm_forward(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1), {"mode": "train"})
+    >>> batchnorm_backward(np.ones_like(out), cache)[2]
+    array([2.])
+    """
     *arrays, training, eps = cache
     return F.batch_norm_backward(*_common(dout, *arrays), training=training, eps=eps)
 
@@ -300,14 +487,48 @@ spatial_batchnorm_backward = batchnorm_backward
 def layernorm_forward(
     x: Array, gamma: Array, beta: Array, ln_param: Options
 ) -> tuple[Array, Cache]:
-    """Normalise each row of ``x`` (N, D); ``gamma``, ``beta`` (D,), ``ln_param["eps"]`` 1e-5 if absent."""
+    """Normalise each row of ``x`` (N, D); ``gamma``, ``beta`` (D,), ``ln_param["eps"]`` 1e-5 if absent.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+    gamma, beta : ndarray, shape (D,)
+    ln_param : dict
+
+    Returns
+    -------
+    out : ndarray, shape (N, D)
+    cache : tuple
+
+    Examples
+    --------
+    >>> out, cache = layernorm_forward(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), {})
+    >>> out.round(3)
+    array([[-1.,  1.]])
+    """
     eps = number("layernorm_forward", "ln_param['eps']", ln_param.get("eps", 1e-5))
     x, gamma, beta = _common(x, gamma, beta)
     return F.layer_norm(x, gamma.shape, gamma, beta, eps=eps), (x, gamma, eps)
 
 
 def layernorm_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Return the gradients ``dx, dgamma, dbeta`` of `layernorm_forward`."""
+    """Return the gradients ``dx, dgamma, dbeta`` of `layernorm_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, D)
+    cache : tuple
+
+    Returns
+    -------
+    dx, dgamma, dbeta : ndarray
+
+    Examples
+    --------
+    >>> out, cache = layernorm_forward(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), {})
+    >>> layernorm_backward(np.ones_like(out), cache)[2]
+    array([1., 1.])
+    """
     *arrays, eps = cache
     dout, x, gamma = _common(dout, *arrays)
     return F.layer_norm_backward(dout, x, gamma.shape, gamma, eps=eps)
@@ -320,6 +541,25 @@ def spatial_groupnorm_forward(
 
     ``gamma`` and ``beta`` have C values, in the shape (1, C, 1, 1) or any other; ``gn_param["eps"]`` is
     1e-5 if absent.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    gamma, beta : ndarray
+    G : int
+    gn_param : dict
+
+    Returns
+    -------
+    out : ndarray, shape (N, C, H, W)
+    cache : tuple
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 3.0]).reshape(1, 2, 1, 1)
+    >>> out, cache = spatial_groupnorm_forward(x, np.ones(2), np.zeros(2), 1, {})
+    >>> out.ravel().round(3)
+    array([-1.,  1.])
     """
     eps = number("spatial_groupnorm_forward", "gn_param['eps']", gn_param.get("eps", 1e-5))
     x, gamma, beta = _common(x, gamma, beta)
@@ -328,7 +568,24 @@ def spatial_groupnorm_forward(
 
 
 def spatial_groupnorm_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Return the gradients ``dx, dgamma, dbeta`` of `spatial_groupnorm_forward`."""
+    """Return the gradients ``dx, dgamma, dbeta`` of `spatial_groupnorm_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (N, C, H, W)
+    cache : tuple
+
+    Returns
+    -------
+    dx, dgamma, dbeta : ndarray
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 3.0]).reshape(1, 2, 1, 1)
+    >>> out, cache = spatial_groupnorm_forward(x, np.ones(2), np.zeros(2), 1, {})
+    >>> spatial_groupnorm_backward(np.ones_like(out), cache)[2].ravel()
+    array([1., 1.])
+    """
     *arrays, groups, eps = cache
     dout, x, gamma = _common(dout, *arrays)
     dx, dgamma, dbeta = F.group_norm_backward(dout, x, groups, gamma.reshape(-1), eps=eps)
@@ -350,6 +607,13 @@ def dropout_forward(x: Array, dropout_param: Options) -> tuple[Array, Cache]:
     out : ndarray, the shape of `x`
     cache : tuple
         ``(dropout_param, mask)``, for `dropout_backward`.
+
+    Examples
+    --------
+    >>> options = {"mode": "train", "p": 0.5, "rng": np.random.default_rng(0)}
+    >>> out, cache = dropout_forward(np.ones(4), options)
+    >>> sorted(set(out.tolist())) == [0.0, 2.0]
+    True
     """
     function = "dropout_forward"
     training = _is_training(function, "dropout_param", dropout_param)
@@ -375,7 +639,24 @@ def dropout_forward(x: Array, dropout_param: Options) -> tuple[Array, Cache]:
 
 
 def dropout_backward(dout: Array, cache: Cache) -> Array:
-    """Return the gradient ``dx`` of `dropout_forward`."""
+    """Return the gradient ``dx`` of `dropout_forward`.
+
+    Parameters
+    ----------
+    dout : ndarray
+    cache : tuple
+
+    Returns
+    -------
+    ndarray, the shape of `dout`
+
+    Examples
+    --------
+    >>> options = {"mode": "train", "p": 0.5, "rng": np.random.default_rng(0)}
+    >>> out, cache = dropout_forward(np.ones(4), options)
+    >>> bool((dropout_backward(np.ones(4), cache) == out).all())
+    True
+    """
     _, mask = cache
     if mask is None:
         return _common(dout)[0].copy()
@@ -383,12 +664,45 @@ def dropout_backward(dout: Array, cache: Cache) -> Array:
 
 
 def softmax_loss(x: Array, y: Array) -> tuple[float, Array]:
-    """Return the mean cross entropy of scores ``x`` (N, C) with classes ``y`` (N,), and ``dx``."""
+    """Return the mean cross entropy of scores ``x`` (N, C) with classes ``y`` (N,), and ``dx``.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C)
+    y : ndarray of int, shape (N,)
+
+    Returns
+    -------
+    loss : float
+    dx : ndarray, shape (N, C)
+
+    Examples
+    --------
+    >>> loss, dx = softmax_loss(np.zeros((1, 2)), np.array([0]))
+    >>> round(loss, 4), dx
+    (0.6931, array([[-0.5,  0.5]]))
+    """
     (x,), y = _common(x), np.asarray(y)
     return F.cross_entropy(x, y), F.cross_entropy_backward(x, y)
 
 
 def svm_loss(x: Array, y: Array) -> tuple[float, Array]:
-    """Return the mean multiclass hinge loss of scores ``x`` (N, C) with classes ``y`` (N,), and ``dx``."""
+    """Return the mean multiclass hinge loss of scores ``x`` (N, C) with classes ``y`` (N,), and ``dx``.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C)
+    y : ndarray of int, shape (N,)
+
+    Returns
+    -------
+    loss : float
+    dx : ndarray, shape (N, C)
+
+    Examples
+    --------
+    >>> svm_loss(np.array([[3.0, 2.5]]), np.array([0]))
+    (0.5, array([[-1.,  1.]]))
+    """
     (x,), y = _common(x), np.asarray(y)
     return F.multiclass_hinge(x, y), F.multiclass_hinge_backward(x, y)
