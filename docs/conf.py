@@ -4,6 +4,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -45,3 +46,18 @@ autodoc_mock_imports = [
     name for name in sorted(executed.HOSTS) if not importlib.util.find_spec(name)
 ]
 numpydoc_show_class_members = False
+
+
+def _plain_titles(
+    app: object, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Make sections of a module's docstring bold lines: as sections they would be targets of one name."""
+    if what == "module":
+        for i, line in enumerate(lines[1:], 1):
+            if line and set(line) == {"-"}:
+                lines[i - 1 : i + 1] = [f"**{lines[i - 1]}**", ""]
+
+
+def setup(app: Any) -> None:
+    """Connect the above, before numpydoc."""
+    app.connect("autodoc-process-docstring", _plain_titles, priority=100)
