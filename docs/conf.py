@@ -20,17 +20,19 @@ version = release = pyconv.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
     "executed",
+    "mathml",
 ]
 exclude_patterns = ["_ext", "_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+highlight_language = "none"  # of blocks that name no language
 
 html_theme = "furo"
 html_title = "pyconv"
+html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["pyconv.css"]
 html_show_sphinx = False
