@@ -9,7 +9,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import executed
-
 import pyconv
 
 project = "pyconv"

@@ -5,11 +5,14 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
+import types
+from contextlib import nullcontext
 from pathlib import Path
 
-import executed
 import pytest
 
+import executed
 from documentation import check_documentation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,8 +120,20 @@ def test_public_modules_are_all_there() -> None:
             source = path / "__init__.py" if path.is_dir() else path
             if source.suffix == ".py" and source.exists() and "__all__" in source.read_text():
                 found.add(".".join(filter(None, ["pyconv", folder, path.stem])))
-    elsewhere = {
-        "pyconv.backends.jax",
-        "pyconv.backends.keras",
-    }  # their tests prepare the environment
+    # The tests of these prepare the environment first.
+    elsewhere = {"pyconv.backends.jax", "pyconv.backends.keras"}
     assert found - {"pyconv.__init__"} == set(MODULES) | elsewhere
+
+
+def test_documentation_that_is_missing_or_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = "Double.\n\nReturns\n-------\nint\n\nExamples\n--------\n>>> double(2)\n4\n"
+    wrong = right.replace("4", "5")
+    no_example = right.replace("Examples\n--------\n", "")
+    no_section = right.replace("Returns\n-------\n", "")
+    for documentation in (right, wrong, no_example, no_section):
+        module = types.ModuleType("pyconv.fake", "A module.")
+        exec(f"def double(x):\n    '''{documentation}'''\n    return 2 * x\n", vars(module))  # noqa: S102
+        module.__dict__["__all__"] = ["double"]
+        monkeypatch.setitem(sys.modules, "pyconv.fake", module)
+        with nullcontext() if documentation == right else pytest.raises(AssertionError):
+            check_documentation("pyconv.fake")

@@ -8,7 +8,7 @@ convolution is the input gradient.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -45,7 +45,7 @@ BACKWARD_WEIGHT = {
 }
 BACKWARD_BIAS = {1: F.conv1d_backward_bias, 2: F.conv2d_backward_bias, 3: F.conv3d_backward_bias}
 
-Grads = tuple[torch.Tensor | None, ...]
+Grads: TypeAlias = "tuple[torch.Tensor | None, ...]"
 
 
 class Options(NamedTuple):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,7 +14,7 @@ from pyconv.functional.loss import cross_entropy_with_gradient
 
 __all__ = ["batch_norm", "cross_entropy", "linear", "log_softmax", "relu"]
 
-Grads = tuple[torch.Tensor | None, ...]
+Grads: TypeAlias = "tuple[torch.Tensor | None, ...]"
 
 
 class _Linear(torch.autograd.Function):
