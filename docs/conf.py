@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import executed
 import pyconv
+import pyconv.backends.sklearn  # before torch is mocked, which scikit-learn would take for the real one
 
 project = "pyconv"
 author = "the pyconv developers"
