@@ -49,7 +49,7 @@ class Callback:
 
     Notes
     -----
-    `on_epoch_begin` and `on_batch_end` return nothing; `on_epoch_end` returns True to end the training.
+    `on_epoch_start` and `on_batch_end` return nothing; `on_epoch_end` returns True to end the training.
 
     Examples
     --------
