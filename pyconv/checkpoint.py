@@ -25,11 +25,33 @@ Generators = Mapping[str, np.random.Generator]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or belongs to another run."""
+    """A checkpoint is missing, damaged, or belongs to another run.
+
+    Notes
+    -----
+    A ValueError, so whoever reads files can treat all damaged ones alike.
+
+    Examples
+    --------
+    >>> issubclass(CheckpointError, ValueError)
+    True
+    """
 
 
 class Stateful(Protocol):
-    """What a part of a run has to do."""
+    """What a part of a run has to do.
+
+    Notes
+    -----
+    Models, optimizers and schedules have these two methods.
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> part: Stateful = Linear(3, 2)
+    >>> sorted(part.state_dict())
+    ['bias', 'weight']
+    """
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return a copy of the state, as arrays."""
@@ -57,6 +79,14 @@ def save_checkpoint(
         What a run that resumes must have in common with this one.
     history : mapping
         Any JSON value.
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> model, rng = Linear(3, 2), np.random.default_rng(0)
+    >>> save_checkpoint("run.safetensors", {"model": model}, {"loop": rng}, {"seed": "0"}, {"epochs": 1})
+    >>> load_checkpoint("run.safetensors", {"model": model}, {"loop": rng}, {"seed": "0"})
+    {'epochs': 1}
     """
     tensors = {
         f"{part}.{name}": array
@@ -82,6 +112,11 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Put parts and generators into the state of a checkpoint.
 
+    Parameters
+    ----------
+    path, parts, generators, run
+        As for `save_checkpoint`; parts and generators are those to fill.
+
     Returns
     -------
     dict
@@ -91,6 +126,13 @@ def load_checkpoint(
     ------
     CheckpointError
         The file is missing or damaged, no checkpoint, or of another run or model.
+
+    Examples
+    --------
+    >>> load_checkpoint("nowhere.safetensors", {}, {}, {})
+    Traceback (most recent call last):
+        ...
+    pyconv.checkpoint.CheckpointError: nowhere.safetensors: no checkpoint to resume from
     """
     try:
         tensors, metadata = load_safetensors(path)
@@ -120,7 +162,25 @@ def load_checkpoint(
 
 
 def generators_of(model: Layer, rng: np.random.Generator) -> dict[str, np.random.Generator]:
-    """Return the generator of the training loop and those of all layers that have one."""
+    """Return the generator of the training loop and those of all layers that have one.
+
+    Parameters
+    ----------
+    model : Layer
+    rng : numpy.random.Generator
+        That of the loop.
+
+    Returns
+    -------
+    dict of str to numpy.random.Generator
+
+    Examples
+    --------
+    >>> from pyconv import Dropout, Linear, Sequential
+    >>> rng = np.random.default_rng(0)
+    >>> len(generators_of(Sequential(Linear(3, 2), Dropout(rng=rng)), rng))
+    2
+    """
     generators = {"": rng}
     for name, layer in model.named_layers():
         generator = getattr(layer, "rng", None)

@@ -31,7 +31,23 @@ _FULL_OPTIONS = ("problem", "measure", "protocol", "folds", "repeats", "trials")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
+    """Run the command line and return the exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Those of the process if omitted.
+
+    Returns
+    -------
+    int
+        0, 2 for a mistake in the arguments or files, 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["predict", "nowhere", "picture.png"])
+    2
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(argv)
     try:

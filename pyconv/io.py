@@ -45,10 +45,21 @@ def atomic_write(path: PathLike, data: bytes) -> None:
     The mode of an existing file is kept, and a symbolic link is followed. The temporary file is
     called ``.<name>.tmp-<pid>-<random>`` and only a killed process can leave one behind.
 
+    Parameters
+    ----------
+    path : path-like
+    data : bytes
+
     Raises
     ------
     OSError
         The folder is missing or not writable, or the disk is full.
+
+    Examples
+    --------
+    >>> atomic_write("answer.txt", b"42")
+    >>> Path("answer.txt").read_text()
+    '42'
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
@@ -79,7 +90,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: PathLike, value: object) -> None:
-    """Write `value` as indented JSON, atomically. NaN is refused, as JSON has no word for it."""
+    """Write `value` as indented JSON, atomically. NaN is refused, as JSON has no word for it.
+
+    Parameters
+    ----------
+    path : path-like
+    value
+        What the json module can write.
+
+    Examples
+    --------
+    >>> write_json("answer.json", {"answer": 42})
+    >>> json.loads(Path("answer.json").read_text())
+    {'answer': 42}
+    """
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     atomic_write(path, (text + "\n").encode())
 
@@ -101,6 +125,12 @@ def save_safetensors(
     ------
     ImportError
         The ``safetensors`` package is missing.
+
+    Examples
+    --------
+    >>> save_safetensors("a.safetensors", {"x": np.arange(3.0)}, {"made by": "hand"})
+    >>> load_safetensors("a.safetensors")
+    ({'x': array([0., 1., 2.])}, {'made by': 'hand'})
     """
     library = need("safetensors.numpy", "writing a model file")
     # Not ascontiguousarray, which would give a scalar an axis.
@@ -129,6 +159,13 @@ def load_safetensors(path: PathLike) -> tuple[dict[str, NDArray[Any]], dict[str,
         It is not a whole, undamaged safetensors file.
     ImportError
         The ``safetensors`` package is missing.
+
+    Examples
+    --------
+    >>> save_safetensors("a.safetensors", {"x": np.arange(3.0)})
+    >>> tensors, metadata = load_safetensors("a.safetensors")
+    >>> tensors["x"]
+    array([0., 1., 2.])
     """
     library = need("safetensors", "reading a model file")
     with Path(path).open("rb"):
@@ -151,17 +188,49 @@ def load_safetensors(path: PathLike) -> tuple[dict[str, NDArray[Any]], dict[str,
 
 
 def save_model(model: Layer, path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the parameters and buffers of `model` to a safetensors file, atomically."""
+    """Write the parameters and buffers of `model` to a safetensors file, atomically.
+
+    Parameters
+    ----------
+    model : Layer
+    path : path-like
+    metadata : mapping of str to str, optional
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> save_model(Linear(3, 2), "linear.safetensors", {"task": "none"})
+    >>> load_model(Linear(3, 2), "linear.safetensors")
+    {'task': 'none'}
+    """
     save_safetensors(path, model.state_dict(), metadata)
 
 
 def load_model(model: Layer, path: PathLike) -> dict[str, str]:
     """Read a safetensors file into `model` and return the file's metadata.
 
+    Parameters
+    ----------
+    model : Layer
+    path : path-like
+
+    Returns
+    -------
+    dict of str to str
+
     Raises
     ------
     ValueError
         The file is damaged or belongs to another model, which is left as it was.
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> first, second = Linear(3, 2), Linear(3, 2)
+    >>> save_model(first, "linear.safetensors")
+    >>> _ = load_model(second, "linear.safetensors")
+    >>> bool((first.weight.value == second.weight.value).all())
+    True
     """
     tensors, metadata = load_safetensors(path)
     try:
@@ -195,6 +264,14 @@ def load_weights(model: Layer, path: PathLike, *, skip: Sequence[str] = ()) -> N
     ValueError
         It is damaged or belongs to another model, which is left as it was; or an entry of `skip`
         is the beginning of no name.
+
+    Examples
+    --------
+    >>> from pyconv import models
+    >>> save_model(models.LeNet(1, 10), "ten.safetensors")
+    >>> five = models.LeNet(1, 5)
+    >>> last = list(five.state_dict())[-1].rpartition(".")[0] + "."
+    >>> load_weights(five, "ten.safetensors", skip=(last,))
     """
     tensors, _ = load_safetensors(path)
     own = model.state_dict()

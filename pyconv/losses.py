@@ -26,7 +26,26 @@ __all__ = [
 
 
 class Loss:
-    """A scalar function of a batch of outputs and their targets."""
+    """A scalar function of a batch of outputs and their targets.
+
+    Notes
+    -----
+    A loss of one's own defines `value` and `gradient`; calling it keeps both arrays for `backward`, which takes them once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Sum(Loss):
+    ...     def value(self, input, target):
+    ...         return float((input * target).sum())
+    ...     def gradient(self, input, target):
+    ...         return target
+    >>> loss = Sum()
+    >>> loss(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    11.0
+    >>> loss.backward()
+    array([3., 4.])
+    """
 
     _saved: tuple[NDArray[Any], NDArray[Any]] | None = None
 
@@ -123,7 +142,18 @@ class CrossEntropyLoss(Loss):
 
 
 class MultiClassHingeLoss(Loss):
-    """Sum over wrong classes of ``max(0, s_j - s_y + margin)``, the multi-class SVM of CS231n."""
+    """Sum over wrong classes of ``max(0, s_j - s_y + margin)``, the multi-class SVM of CS231n.
+
+    Parameters
+    ----------
+    margin : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MultiClassHingeLoss()(np.array([[3.0, 2.5, -1.0]]), np.array([0]))
+    0.5
+    """
 
     def __init__(self, margin: float = 1.0) -> None:
         self.margin = margin
@@ -138,7 +168,21 @@ class MultiClassHingeLoss(Loss):
 
 
 class MSELoss(Loss):
-    """Mean of squared differences over all elements."""
+    """Mean of squared differences over all elements.
+
+    Notes
+    -----
+    ``np.mean((input - target) ** 2)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = MSELoss()
+    >>> loss(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    2.0
+    >>> loss.backward()
+    array([ 0., -2.])
+    """
 
     def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
         """Return the loss, remembering nothing."""
@@ -150,7 +194,18 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    """Mean of absolute differences over all elements."""
+    """Mean of absolute differences over all elements.
+
+    Notes
+    -----
+    ``np.mean(abs(input - target))``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> L1Loss()(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    1.0
+    """
 
     def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
         """Return the loss, remembering nothing."""
@@ -162,7 +217,19 @@ class L1Loss(Loss):
 
 
 class SmoothL1Loss(Loss):
-    """Mean of absolute differences, with a parabola between -beta and beta."""
+    """Mean of absolute differences, with a parabola between -beta and beta.
+
+    Parameters
+    ----------
+    beta : float
+        Where the parabola ``d**2 / (2 * beta)`` ends and the line ``abs(d) - beta / 2`` begins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SmoothL1Loss()(np.array([0.5, 2.0]), np.zeros(2))
+    0.8125
+    """
 
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta
@@ -177,7 +244,18 @@ class SmoothL1Loss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """Mean binary cross entropy of sigmoids of logits with targets from 0 to 1."""
+    """Mean binary cross entropy of sigmoids of logits with targets from 0 to 1.
+
+    Notes
+    -----
+    ``-np.mean(t * log(sigmoid(x)) + (1 - t) * log(1 - sigmoid(x)))``, without overflow for any x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(BCEWithLogitsLoss()(np.zeros(3), np.array([0.0, 1.0, 0.5])), 4)  # log(2)
+    0.6931
+    """
 
     def value(self, input: NDArray[Any], target: NDArray[Any]) -> float:
         """Return the loss, remembering nothing."""
@@ -197,6 +275,12 @@ class NLLLoss(Loss):
         Weight of each class; the mean is weighted too.
     ignore_index : int
         Targets with this value do not count.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(NLLLoss()(np.log([[0.25, 0.75]]), np.array([1])), 4)
+    0.2877
     """
 
     def __init__(self, weight: NDArray[Any] | None = None, ignore_index: int = -100) -> None:

@@ -18,7 +18,16 @@ __all__ = ["Progress", "open_progress"]
 
 
 class Progress:
-    """Hears about every batch and every epoch; this one says nothing."""
+    """Hears about every batch and every epoch; this one says nothing.
+
+    Notes
+    -----
+    A display overrides `batch`, `epoch`, or both.
+
+    Examples
+    --------
+    >>> Progress().batch(1, 32, 2.3, None)
+    """
 
     def batch(self, epoch: int, images: int, loss: float, accuracy: float | None) -> None:
         """Show the running averages after a batch of so many images."""
@@ -97,6 +106,11 @@ def open_progress(
     ------
     ImportError
         A bar was asked for and tqdm is missing.
+
+    Examples
+    --------
+    >>> with open_progress(False, epochs=3, images=1000) as progress:
+    ...     progress.batch(1, 32, 2.3, 0.1)
     """
     if wanted is False:
         yield Progress()

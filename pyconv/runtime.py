@@ -68,6 +68,10 @@ def get_num_threads() -> int:
     The default is ``PYCONV_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the smaller of the
     process's affinity mask and its cgroup's CPU quota. Results never depend on it.
 
+    Returns
+    -------
+    int
+
     Examples
     --------
     >>> import pyconv
@@ -85,6 +89,14 @@ def set_num_threads(n: int) -> None:
     ----------
     n : int
         1 to 1024.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(3)
+    >>> get_num_threads()
+    3
+    >>> set_num_threads(before)
     """
     _core.set_num_threads(_thread_count("set_num_threads", n))
 
@@ -97,6 +109,12 @@ def num_threads(n: int) -> Iterator[None]:
     ----------
     n : int
         1 to 1024.
+
+    Examples
+    --------
+    >>> with num_threads(3):
+    ...     get_num_threads()
+    3
     """
     previous = _core.set_thread_num_threads(_thread_count("num_threads", n))
     try:
@@ -111,6 +129,10 @@ def precise() -> Iterator[None]:
 
     ``algorithm="auto"`` then never chooses Winograd's algorithm, whose rounding error is about
     twice as large, and ``algorithm="winograd"`` is a ValueError.
+
+    Notes
+    -----
+    `pyconv.functional.conv2d` says which algorithms there are.
 
     Examples
     --------
@@ -138,6 +160,13 @@ def register_threadpoolctl() -> None:
     ------
     ImportError
         threadpoolctl is not installed.
+
+    Examples
+    --------
+    >>> from threadpoolctl import threadpool_info
+    >>> register_threadpoolctl()
+    >>> [pool["user_api"] for pool in threadpool_info() if pool["user_api"] == "pyconv"]
+    ['pyconv']
     """
     import threadpoolctl  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
 
@@ -166,19 +195,51 @@ def release_memory() -> None:
     """Give the memory that is kept for reuse back to the system.
 
     Without it, at most 64 MiB are held beyond the largest amount that was ever in use at once.
+
+    Notes
+    -----
+    Memory of arrays that are in use is not touched.
+
+    Examples
+    --------
+    >>> release_memory()
+    >>> memory_info()["retained"]
+    0
     """
     _core.release_memory()
 
 
 def memory_info() -> dict[str, int]:
-    """Return the bytes in use (``live``), kept for reuse (``retained``), and the most in use at
-    once since the start or the last `release_memory` (``peak``).
-    """  # noqa: D205
+    """Return how much memory there is for outputs and scratch.
+
+    Returns
+    -------
+    dict of str to int
+        Bytes: "live" are in use, "retained" are kept for reuse, "peak" is the most that was in use at once since
+        the start or the last `release_memory`.
+
+    Examples
+    --------
+    >>> sorted(memory_info())
+    ['live', 'peak', 'retained']
+    """
     return _core.memory_info()
 
 
 def get_isa() -> str:
-    """Return the name of the instruction set whose kernels run."""
+    """Return the name of the instruction set whose kernels run.
+
+    Returns
+    -------
+    str
+        One of `available_isas`.
+
+    Examples
+    --------
+    >>> with use_isa("generic"):
+    ...     get_isa()
+    'generic'
+    """
     return _core.get_isa()
 
 
@@ -187,6 +248,15 @@ def available_isas() -> list[str]:
 
     ``avx2_512``, in builds for tests only, is the AVX-512 kernels lowered to AVX2; it is never
     chosen by itself.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> available_isas()[0]
+    'generic'
     """
     return _core.available_isas()
 
@@ -227,7 +297,18 @@ def use_isa(name: str) -> AbstractContextManager[None]:
 
 
 def build_info() -> dict[str, Any]:
-    """Return how the extension was built, and which instruction sets it has and uses."""
+    """Return how the extension was built, and which instruction sets it has and uses.
+
+    Returns
+    -------
+    dict
+        "version", "compiler", "flags", "isas_compiled", "isas_available", "isa", "assertions".
+
+    Examples
+    --------
+    >>> build_info()["isa"] == get_isa()
+    True
+    """
     return _core.build_info()
 
 
@@ -236,6 +317,16 @@ def kernels() -> list[dict[str, Any]]:
 
     ``MR`` and ``NR`` are the register tile of a gemm kernel, ``MC``, ``KC`` and ``NC`` its cache
     blocks, in the terms of BLIS; 0 for other kernels.
+
+    Returns
+    -------
+    list of dict
+
+    Examples
+    --------
+    >>> gemm = [row for row in kernels() if row["op"] == "gemm" and row["isa"] == "generic"]
+    >>> [(row["dtype"], row["MR"], row["NR"]) for row in gemm]
+    [('float32', 6, 8), ('float64', 6, 4)]
     """
     return _core.kernels()
 
@@ -255,6 +346,11 @@ def measure_fma_peak(threads: int = 1, *, dtype: str = "float32", seconds: float
     -------
     float
         Multiply-adds on registers alone, two operations each, in the current instruction set.
+
+    Examples
+    --------
+    >>> measure_fma_peak(seconds=0.01) > 1
+    True
     """
     if dtype not in {"float32", "float64"}:
         raise ValueError(

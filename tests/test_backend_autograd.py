@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable
 from typing import Any
 
@@ -175,8 +174,3 @@ def test_missing_autograd_is_named() -> None:
         "pyconv.backends.autograd needs autograd, got no module named autograd; "
         "expected: python -m pip install 'pyconv-nn[autograd]'"
     )
-
-
-def test_examples_print_what_they_say() -> None:
-    failed, examples = doctest.testmod(backend)
-    assert (failed, examples > 0) == (0, True)

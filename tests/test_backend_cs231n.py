@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 from collections.abc import Callable
 from typing import Any
@@ -339,8 +338,3 @@ def test_bad_arguments_are_named(rng: np.random.Generator) -> None:
     for call, error, message in cases:
         with pytest.raises(error, match=re.escape(message)):
             call()
-
-
-def test_examples_print_what_they_say() -> None:
-    failed, examples = doctest.testmod(cs231n)
-    assert (failed, examples > 0) == (0, True)

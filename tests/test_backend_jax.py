@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from children import run_python
+from documentation import check_documentation
 
 os.environ.setdefault("PJRT_NPROC", "2")  # where there is one processor
 jax: Any = pytest.importorskip("jax", reason="jax is not installed")
@@ -212,6 +212,5 @@ def test_missing_jax_is_named() -> None:
     )
 
 
-def test_examples_print_what_they_say() -> None:
-    failed, examples = doctest.testmod(backend)
-    assert (failed, examples > 0) == (0, True)
+def test_public_names_are_documented_with_an_example_that_runs() -> None:
+    check_documentation("pyconv.backends.jax")

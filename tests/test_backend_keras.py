@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from children import run_python
+from documentation import check_documentation
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")  # read once, when keras is imported
 pytest.importorskip("jax", reason="jax, which the NumPy backend of keras needs, is not installed")
@@ -245,6 +245,5 @@ def test_missing_keras_is_named() -> None:
     )
 
 
-def test_examples_print_what_they_say() -> None:
-    failed, examples = doctest.testmod(backend)
-    assert (failed, examples > 0) == (0, True)
+def test_public_names_are_documented_with_an_example_that_runs() -> None:
+    check_documentation("pyconv.backends.keras")

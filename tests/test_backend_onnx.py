@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ONNX models run by pyconv: networks, fusing, arrays in and out, errors, the command line."""
 
-import doctest
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -303,14 +302,6 @@ def test_onnx_is_needed_here_only() -> None:
         "pyconv.backends.onnx needs onnx, got no module named onnx; "
         "expected: python -m pip install 'pyconv-nn[onnx]'"
     )
-
-
-@pytest.mark.parametrize("name", backend.__all__)
-def test_examples_print_what_they_say(name: str) -> None:
-    runner = doctest.DocTestRunner()
-    for example in doctest.DocTestFinder().find(getattr(backend, name), globs=vars(backend).copy()):
-        runner.run(example)
-    assert runner.summarize(verbose=False).failed == 0
 
 
 # The command line --------------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from pyconv import functional as F
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
 from pyconv.backends import torch as backend
-from pyconv.backends.torch import convolution, dense, dispatch, modules, pooling
+from pyconv.backends.torch import convolution, modules
 from torch_checks import assert_agrees, draw, first, made_by_pyconv
 
 # Tensors -----------------------------------------------------------------------------------------
@@ -308,9 +307,3 @@ def test_missing_torch_is_named() -> None:
         "pyconv.backends.torch needs torch, got no module named torch; "
         "expected: python -m pip install 'pyconv-nn[torch]'"
     )
-
-
-@pytest.mark.parametrize("module", [backend, convolution, dense, pooling, modules, dispatch])
-def test_examples_print_what_they_say(module: Any) -> None:
-    failed, examples = doctest.testmod(module)
-    assert (failed, examples > 0) == (0, True)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The calculator, beside what the layers do; and layers converted into one another."""
 
-import doctest
-import importlib
 import re
 from typing import Any
 
@@ -15,15 +13,6 @@ import pyconv
 from checks import assert_same_bits
 from pyconv import functional as F
 from pyconv import inspection
-
-
-@pytest.mark.parametrize(
-    "module", ["conversion", "diagnosis", "features", "gradients", "kernels", "sizes"]
-)
-def test_examples_print_what_they_say(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"pyconv.inspection.{module}"))
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 @given(

@@ -2,7 +2,6 @@
 """The package as a whole: its names, stub, documentation, size, instructions and layering."""
 
 import ast
-import doctest
 import importlib
 import importlib.metadata
 import inspect
@@ -81,23 +80,6 @@ def test_functions_are_documented(name: str) -> None:
         assert re.search(rf"^(\w+, )*{parameter}(, \w+)*( :|$)", documentation, re.MULTILINE), (
             f"{parameter} is not described"
         )
-
-
-@pytest.mark.parametrize(
-    "module",
-    ["pyconv.functional", "pyconv.runtime", "pyconv.optim", "pyconv.training", "pyconv.workflow"],
-)
-def test_examples_print_what_they_say(module: str) -> None:
-    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
-    loaded = importlib.import_module(module)
-    examples = 0
-    for value in vars(loaded).values():
-        if inspect.isfunction(value) or inspect.isclass(value):
-            for example in finder.find(value, value.__name__, globs={}):
-                runner.run(example)
-                examples += len(example.examples)
-    assert examples > 0
-    assert runner.summarize(verbose=False).failed == 0
 
 
 def test_stub_describes_the_extension() -> None:

@@ -185,7 +185,24 @@ def conv1d(
     dilation: IntOrInts = 1,
     groups: int = 1,
 ) -> Array:
-    """`pyconv.functional.conv1d`: `input` (N, C, L), `weight` (OC, C // groups, KL)."""
+    """`pyconv.functional.conv1d`: `input` (N, C, L), `weight` (OC, C // groups, KL).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of `pyconv.functional.conv1d`.
+
+    Returns
+    -------
+    jax.Array, shape (N, OC, OL)
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from pyconv.backends import jax as F
+    >>> F.conv1d(jnp.ones((1, 1, 4)), jnp.ones((2, 1, 3))).shape
+    (1, 2, 2)
+    """
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -243,7 +260,24 @@ def conv3d(
     dilation: IntOrInts = 1,
     groups: int = 1,
 ) -> Array:
-    """`pyconv.functional.conv3d`: `conv2d` with axes (D, H, W)."""
+    """`pyconv.functional.conv3d`: `conv2d` with axes (D, H, W).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of `pyconv.functional.conv3d`.
+
+    Returns
+    -------
+    jax.Array, shape (N, OC, OD, OH, OW)
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from pyconv.backends import jax as F
+    >>> F.conv3d(jnp.ones((1, 1, 3, 3, 3)), jnp.ones((2, 1, 3, 3, 3))).shape
+    (1, 2, 1, 1, 1)
+    """
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -315,7 +349,24 @@ def max_pool2d(
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """`pyconv.functional.max_pool2d`: largest value of each window of `input` (N, C, H, W)."""
+    """`pyconv.functional.max_pool2d`: largest value of each window of `input` (N, C, H, W).
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, dilation, ceil_mode
+        As of `pyconv.functional.max_pool2d`.
+
+    Returns
+    -------
+    jax.Array, shape (N, C, OH, OW)
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from pyconv.backends import jax as F
+    >>> float(F.max_pool2d(jnp.arange(4.0).reshape(1, 1, 2, 2), 2)[0, 0, 0, 0])
+    3.0
+    """
     options = _pool_options("max_pool2d", kernel_size, stride, padding)
     options["dilation"] = each("max_pool2d", "dilation", dilation, 2)
     options["ceil_mode"] = ceil_mode
@@ -356,7 +407,24 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    """`pyconv.functional.avg_pool2d`: average of each window of `input` (N, C, H, W)."""
+    """`pyconv.functional.avg_pool2d`: average of each window of `input` (N, C, H, W).
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        As of `pyconv.functional.avg_pool2d`.
+
+    Returns
+    -------
+    jax.Array, shape (N, C, OH, OW)
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from pyconv.backends import jax as F
+    >>> float(F.avg_pool2d(jnp.arange(4.0).reshape(1, 1, 2, 2), 2)[0, 0, 0, 0])
+    1.5
+    """
     options = _pool_options("avg_pool2d", kernel_size, stride, padding)
     options["ceil_mode"] = ceil_mode
     options["count_include_pad"] = count_include_pad

@@ -24,6 +24,12 @@ class Dataset:
         Integers from 0; any array with N rows otherwise.
     class_names : tuple of str
         Name of each label; empty if they have none.
+
+    Examples
+    --------
+    >>> digits = Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([3, 7]))
+    >>> len(digits)
+    2
     """
 
     images: NDArray[Any]
@@ -60,7 +66,23 @@ class Dataset:
 
 
 def as_input(images: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Return what a network is fed: uint8 images divided by 255, others as they are."""
+    """Return what a network is fed: uint8 images divided by 255, others as they are.
+
+    Parameters
+    ----------
+    images : ndarray
+    dtype : float32 or float64
+        What uint8 becomes.
+
+    Returns
+    -------
+    ndarray, the shape of `images`
+
+    Examples
+    --------
+    >>> as_input(np.array([0, 51, 255], np.uint8))
+    array([0.        , 0.20000002, 1.        ], dtype=float32)
+    """
     if images.dtype != np.uint8:
         return images
     scaled: NDArray[Any] = np.multiply(images, np.asarray(1 / 255, dtype))
@@ -84,6 +106,13 @@ def split(
     ------
     ImportError
         scikit-learn is missing.
+
+    Examples
+    --------
+    >>> data = Dataset(np.zeros((20, 1, 8, 8), np.uint8), np.arange(20) % 2)
+    >>> train, test = split(data, 0.25, rng=np.random.default_rng(0))
+    >>> len(train), len(test)
+    (15, 5)
     """
     selection = need("sklearn.model_selection", "splitting a dataset")
     rest, part = selection.train_test_split(

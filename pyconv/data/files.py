@@ -54,6 +54,14 @@ def load_idx(path: PathLike) -> NDArray[Any]:
     References
     ----------
     LeCun, Cortes, Burges: The MNIST database, section "File formats".
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> header = bytes([0, 0, 8, 1]) + (3).to_bytes(4, "big")  # uint8, one axis of 3
+    >>> _ = Path("labels-idx1-ubyte").write_bytes(header + bytes([5, 0, 4]))
+    >>> load_idx("labels-idx1-ubyte")
+    array([5, 0, 4], dtype=uint8)
     """
     path = Path(path)
     compressed = path.suffix == ".gz"
@@ -112,6 +120,13 @@ def load_mnist(folder: PathLike, *, class_names: Sequence[str] = ()) -> tuple[Da
         The folder or one of the files is missing.
     ValueError
         A file is damaged, or images and labels do not belong together.
+
+    Examples
+    --------
+    >>> load_mnist("nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: nowhere: no such folder
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -158,6 +173,12 @@ def load_npz(path: PathLike, *, images: str = "images", labels: str = "labels") 
         The file cannot be opened.
     ValueError
         It is damaged, lacks an array, or holds Python objects.
+
+    Examples
+    --------
+    >>> np.savez("pets.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 1]))
+    >>> load_npz("pets.npz").images.shape
+    (2, 1, 8, 8)
     """
     path = Path(path)
     try:
@@ -212,6 +233,13 @@ def load_image(path: PathLike, size: tuple[int, int], *, channels: int = 1) -> N
         It is not a picture, or damaged.
     ImportError
         Pillow, which matplotlib brings, is missing.
+
+    Examples
+    --------
+    >>> from matplotlib.image import imsave
+    >>> imsave("grey.png", np.full((20, 30, 3), 128, np.uint8))
+    >>> load_image("grey.png", (8, 8)).shape
+    (1, 8, 8)
     """
     if channels not in (1, 3):
         raise ValueError(f"load_image: channels is {channels}; expected 1 or 3")
@@ -237,12 +265,33 @@ def load_image_folder(folder: PathLike, size: tuple[int, int], *, channels: int 
 
     Classes are the sub-folders in alphabetical order.
 
+    Parameters
+    ----------
+    folder : path-like
+    size, channels
+        As for `load_image`.
+
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     FileNotFoundError
         The folder is missing.
     ValueError
         It has no pictures, or one of them is damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from matplotlib.image import imsave
+    >>> for name in ("cat", "dog"):
+    ...     Path("pets", name).mkdir(parents=True)
+    ...     imsave(f"pets/{name}/1.png", np.zeros((20, 30, 3), np.uint8))
+    >>> pets = load_image_folder("pets", (8, 8))
+    >>> pets.images.shape, pets.class_names
+    ((2, 1, 8, 8), ('cat', 'dog'))
     """
     folder = Path(folder)
     if not folder.is_dir():

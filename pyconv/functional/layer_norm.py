@@ -22,7 +22,7 @@ def layer_norm(
 
     Parameters
     ----------
-    input : ndarray, shape (..., *normalized_shape)
+    input : ndarray, shape ``(..., *normalized_shape)``
         float32 or float64; all arrays of one call share the dtype.
     normalized_shape : int or sequence of int
         The sizes of the axes that are normalised together; an int is the last one.
@@ -77,7 +77,7 @@ def layer_norm_backward(
 
     Parameters
     ----------
-    grad_output, input : ndarray, shape (..., *normalized_shape)
+    grad_output, input : ndarray, shape ``(..., *normalized_shape)``
     normalized_shape : int or sequence of int
     weight : ndarray, shape `normalized_shape`, optional
     eps : float

@@ -43,6 +43,16 @@ def draw_convolution(
     stride, padding : int
     position : (oc, oh, ow)
         The output that is explained.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> image, weight = np.ones((1, 4, 4)), np.ones((1, 1, 3, 3))
+    >>> draw_convolution(image, weight, position=(0, 1, 1))[1:4]
+    b'PNG'
     """
     output = F.conv2d(input[np.newaxis], weight, bias, stride=stride, padding=padding)[0]
     _check_position("draw_convolution", position, output.shape)
@@ -108,6 +118,15 @@ def draw_im2col(
     kernel_size, stride, padding : int
     column : int
         The output pixel, counted row by row, whose window is marked.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> draw_im2col(np.ones((1, 4, 4)), 3, column=1)[1:4]
+    b'PNG'
     """
     matrix = F.im2col(input[np.newaxis], kernel_size, stride=stride, padding=padding)[0]
     OH, OW = (

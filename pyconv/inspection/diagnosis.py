@@ -88,6 +88,15 @@ class Diagnosis:
         In the order in which they were built.
     findings : list of str
         Empty if nothing is odd.
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> from pyconv.losses import MSELoss
+    >>> x = np.random.default_rng(0).standard_normal((8, 2), np.float32)
+    >>> diagnosis = diagnose(Linear(2, 2), x, x, MSELoss())
+    >>> [row.kind for row in diagnosis.layers], diagnosis.findings
+    (['Linear'], [])
     """
 
     loss: float

@@ -31,6 +31,16 @@ def draw_filters(weight: NDArray[Any], *, title: str = "Filters", most: int = 64
     title : str
     most : int
         How many filters to show.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> picture = draw_filters(np.random.default_rng(0).standard_normal((4, 3, 5, 5)))
+    >>> picture[1:4]
+    b'PNG'
     """
     if weight.ndim != 4:
         raise ValueError(
@@ -63,6 +73,17 @@ def draw_activations(
     title : str, optional
     most : int
         How many maps to show.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from pyconv import Conv2d, ReLU, Sequential
+    >>> model = Sequential(Conv2d(1, 4, 3), ReLU())
+    >>> draw_activations(model, np.zeros((1, 8, 8), np.float32), "1")[1:4]
+    b'PNG'
     """
     with frozen(model), watched(model) as passages:
         if layer not in passages:
@@ -149,6 +170,15 @@ def draw_saliency(
     strength : ndarray, shape (H, W)
         What `saliency` returns.
     title : str
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> draw_saliency(np.zeros((1, 8, 8)), np.eye(8))[1:4]
+    b'PNG'
     """
     if image.ndim != 3 or image.shape[0] not in {1, 3} or strength.shape != image.shape[1:]:
         raise ValueError(

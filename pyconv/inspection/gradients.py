@@ -55,7 +55,25 @@ class ParameterCheck:
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The rows of `check_gradients`; prints as a table."""
+    """The rows of `check_gradients`; prints as a table.
+
+    Attributes
+    ----------
+    rows : list of ParameterCheck
+        One for the input and one for each parameter.
+    ok : bool
+        Whether no gradient is wrong.
+
+    Examples
+    --------
+    >>> from pyconv import Linear
+    >>> from pyconv.losses import MSELoss
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((4, 3))
+    >>> check = check_gradients(Linear(3, 3, rng=rng, dtype=float), MSELoss(), x, x, rng=rng)
+    >>> check.ok, [row.name for row in check.rows]
+    (True, ['input', 'weight', 'bias'])
+    """
 
     rows: list[ParameterCheck]
 

@@ -77,6 +77,22 @@ def draw_kernels(
 
     Where the numbers of a kernel add up to 0 it answers to differences only, and what is shown is the
     size of the answer, averaged over the colours: black where nothing changes.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, colours)
+        As for `apply_kernel`.
+    kernels : mapping of str to ndarray, shape (KH, KW)
+    title : str
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> draw_kernels(np.eye(16), {"blur": np.full((3, 3), 1 / 9)})[1:4]
+    b'PNG'
     """
     columns = min(4, len(kernels))
     rows = -(-len(kernels) // columns)

@@ -16,7 +16,25 @@ __all__ = ["draw_confusion_matrix", "draw_learning_curve"]
 
 
 def draw_learning_curve(history: History, *, title: str, test_accuracy: float) -> bytes:
-    """Return a PNG of loss and accuracy by epoch, with the final test accuracy as a line."""
+    """Return a PNG of loss and accuracy by epoch, with the final test accuracy as a line.
+
+    Parameters
+    ----------
+    history : History
+    title : str
+    test_accuracy : float
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from pyconv.training import Epoch
+    >>> rows = [Epoch(n, 2.0 / n, 0.9, 2.5 / n, 0.8, 0.1, 1.0) for n in (1, 2, 3)]
+    >>> draw_learning_curve(History(rows), title="Digits", test_accuracy=0.85)[1:4]
+    b'PNG'
+    """
     epochs = [row.epoch for row in history.epochs]
     figure = new_figure(10, 4.2, title)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
@@ -60,6 +78,23 @@ def draw_confusion_matrix(
 
     The depth of the colour is the share of the true class; for mistakes its square root, so that
     a single one can be seen.
+
+    Parameters
+    ----------
+    confusion : ndarray of int, shape (K, K)
+        As `confusion_matrix` returns it.
+    class_names : sequence of str
+    title : str
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> matrix = np.array([[9, 1], [0, 10]])
+    >>> draw_confusion_matrix(matrix, ("cat", "dog"), title="Pets")[1:4]
+    b'PNG'
     """
     colormaps = need("matplotlib", "drawing a picture").colormaps
     count = len(class_names)

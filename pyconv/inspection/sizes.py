@@ -133,6 +133,12 @@ class ConvolutionCost:
         In training each is needed twice: the values, and their gradients.
     im2col_bytes : int
         What the im2col matrix would take, if it were stored.
+
+    Examples
+    --------
+    >>> cost = convolution_cost((64, 56, 56), 128, 3, padding=1)
+    >>> cost.output_shape, cost.parameters
+    ((128, 56, 56), 73856)
     """
 
     output_shape: tuple[int, int, int]

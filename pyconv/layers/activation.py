@@ -11,7 +11,18 @@ PASSED_ON = object()
 
 
 class ReLU(Layer):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Notes
+    -----
+    ``np.maximum(x, 0)``, as `pyconv.functional.relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ReLU()(np.array([[-1.0, 0.5]]))
+    array([[0. , 0.5]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return max(x, 0), elementwise."""
@@ -26,7 +37,18 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """Identity where x > 0, else ``negative_slope * x``."""
+    """Identity where x > 0, else ``negative_slope * x``.
+
+    Parameters
+    ----------
+    negative_slope : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LeakyReLU(0.1)(np.array([[-1.0, 0.5]]))
+    array([[-0.1,  0.5]])
+    """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -48,7 +70,18 @@ class LeakyReLU(Layer):
 
 
 class Sigmoid(Layer):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Notes
+    -----
+    Its slope is ``y * (1 - y)``, at most 1/4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Sigmoid()(np.array([[-1000.0, 0.0, 1000.0]]))
+    array([[0. , 0.5, 1. ]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -62,7 +95,18 @@ class Sigmoid(Layer):
 
 
 class Tanh(Layer):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Notes
+    -----
+    Its slope is ``1 - y**2``, at most 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Tanh()(np.array([[-1000.0, 0.0, 1000.0]]))
+    array([[-1.,  0.,  1.]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return tanh(x), elementwise."""
@@ -76,7 +120,18 @@ class Tanh(Layer):
 
 
 class ReLU6(Layer):
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6).
+
+    Notes
+    -----
+    ``np.clip(x, 0, 6)``, as `pyconv.functional.relu6`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ReLU6()(np.array([[-1.0, 5.0, 7.0]]))
+    array([[0., 5., 6.]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -90,7 +145,18 @@ class ReLU6(Layer):
 
 
 class Hardsigmoid(Layer):
-    """min(max(x + 3, 0), 6) / 6."""
+    """min(max(x + 3, 0), 6) / 6.
+
+    Notes
+    -----
+    ``np.clip(x + 3, 0, 6) / 6``, as `pyconv.functional.hardsigmoid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Hardsigmoid()(np.array([[-4.0, 0.0, 4.0]]))
+    array([[0. , 0.5, 1. ]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -104,7 +170,18 @@ class Hardsigmoid(Layer):
 
 
 class Hardswish(Layer):
-    """x * min(max(x + 3, 0), 6) / 6."""
+    """x * min(max(x + 3, 0), 6) / 6.
+
+    Notes
+    -----
+    ``x * np.clip(x + 3, 0, 6) / 6``, as `pyconv.functional.hardswish`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Hardswish()(np.array([[-4.0, 0.0, 3.0]]))
+    array([[-0.,  0.,  3.]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -118,7 +195,18 @@ class Hardswish(Layer):
 
 
 class SiLU(Layer):
-    """x * sigmoid(x), also known as swish."""
+    """x * sigmoid(x), also known as swish.
+
+    Notes
+    -----
+    ``x * sigmoid(x)``, as `pyconv.functional.silu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SiLU()(np.array([[-1.0, 0.0, 1.0]])).round(4)
+    array([[-0.2689,  0.    ,  0.7311]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -132,7 +220,19 @@ class SiLU(Layer):
 
 
 class ELU(Layer):
-    """Identity where x > 0, else ``alpha * (exp(x) - 1)``."""
+    """Identity where x > 0, else ``alpha * (exp(x) - 1)``.
+
+    Parameters
+    ----------
+    alpha : float
+        What the output goes to for small x, with the sign changed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ELU(2.0)(np.array([[-1000.0, 0.0, 1.0]]))
+    array([[-2.,  0.,  1.]])
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -152,7 +252,18 @@ class ELU(Layer):
 
 
 class SELU(Layer):
-    """ELU with the scale and alpha of self-normalising networks."""
+    """ELU with the scale and alpha of self-normalising networks.
+
+    Notes
+    -----
+    The constants keep the mean at 0 and the variance at 1 from layer to layer: `pyconv.functional.selu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SELU()(np.array([[0.0, 1.0]])).round(4)
+    array([[0.    , 1.0507]])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the activation, elementwise."""
@@ -166,7 +277,18 @@ class SELU(Layer):
 
 
 class GELU(Layer):
-    """x times the distribution function of the normal law, which "tanh" approximates."""
+    """x times the distribution function of the normal law, which "tanh" approximates.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GELU()(np.array([[-1.0, 0.0, 1.0]])).round(4)
+    array([[-0.1587,  0.    ,  0.8413]])
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
@@ -186,7 +308,18 @@ class GELU(Layer):
 
 
 class Softplus(Layer):
-    """log(1 + exp(beta x)) / beta; x itself where ``beta * x > threshold``."""
+    """log(1 + exp(beta x)) / beta; x itself where ``beta * x > threshold``.
+
+    Parameters
+    ----------
+    beta, threshold : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softplus()(np.array([[0.0, 100.0]])).round(4)
+    array([[  0.6931, 100.    ]])
+    """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta, self.threshold = beta, threshold
@@ -208,7 +341,19 @@ class Softplus(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`. For training prefer `pyconv.losses.CrossEntropyLoss`."""
+    """exp(x) / sum(exp(x)) along `axis`. For training prefer `pyconv.losses.CrossEntropyLoss`.
+
+    Parameters
+    ----------
+    axis : int
+        The axis whose values add up to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softmax()(np.log([[1.0, 3.0]]))
+    array([[0.25, 0.75]])
+    """
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
@@ -228,7 +373,19 @@ class Softmax(Layer):
 
 
 class LogSoftmax(Layer):
-    """Logarithm of the softmax along `axis`."""
+    """Logarithm of the softmax along `axis`.
+
+    Parameters
+    ----------
+    axis : int
+        The axis along which the exponentials add up to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.exp(LogSoftmax()(np.zeros((1, 4))))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis

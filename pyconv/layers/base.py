@@ -34,6 +34,13 @@ class Parameter:
         Grows by one whenever `value` changes, so that a layer can tell whether something it
         derived from the value (packed weights) is still good. Whoever writes into `value` by hand
         calls `bump`.
+
+    Examples
+    --------
+    >>> weight = Parameter(np.ones(3))
+    >>> weight.grad += 2
+    >>> weight.grad
+    array([2., 2., 2.])
     """
 
     __slots__ = ("grad", "value", "version")
@@ -62,6 +69,21 @@ class Layer:
 
     A subclass writes `forward` and `backward`; in `forward` it hands what `backward` will need to
     `_save`, and `backward` takes it out, once, with `_take_saved`.
+
+    Notes
+    -----
+    `forward` saves what `backward` needs, and `backward` takes it once: a second call without another `forward` is a
+    RuntimeError. `backward` adds into the ``grad`` of each parameter; `zero_grad` empties it.
+
+    Examples
+    --------
+    >>> class Double(Layer):
+    ...     def forward(self, input):
+    ...         return 2 * input
+    ...     def backward(self, grad_output):
+    ...         return 2 * grad_output
+    >>> Double()(np.ones(2))
+    array([2., 2.])
     """
 
     training: bool = True

@@ -109,6 +109,14 @@ class Residual(Layer):
     References
     ----------
     He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv.layers import Conv2d, ReLU
+    >>> block = Sequential(Residual(Conv2d(4, 4, 3, padding=1)), ReLU())
+    >>> block(np.zeros((1, 4, 8, 8), np.float32)).shape
+    (1, 4, 8, 8)
     """
 
     def __init__(
@@ -162,6 +170,14 @@ class Concat(Layer):
     ----------
     *branches : Layer, or one mapping of str to Layer
         A mapping names the branches; else they are called "0", "1", ...
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv.layers import Conv2d
+    >>> branches = Concat(Conv2d(4, 8, 1), Conv2d(4, 16, 3, padding=1))
+    >>> branches(np.zeros((1, 4, 8, 8), np.float32)).shape
+    (1, 24, 8, 8)
     """
 
     def __init__(self, *branches: Layer | Mapping[str, Layer]) -> None:

@@ -278,6 +278,13 @@ class ConvTranspose2d(Weighted):
     ----------
     weight : Parameter, shape (in_channels, out_channels // groups, KH, KW)
     bias : Parameter, shape (out_channels,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = ConvTranspose2d(8, 3, 2, stride=2, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((2, 8, 16, 16), np.float32)).shape
+    (2, 3, 32, 32)
     """
 
     def __init__(

@@ -61,10 +61,28 @@ class Weighted(Layer):
 class Linear(Weighted):
     """Dense layer: ``output = input @ weight.T + bias``.
 
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    rng : numpy.random.Generator, optional
+        Draws the initial weights; unseeded if omitted.
+    dtype : float32 or float64
+
     Attributes
     ----------
     weight : Parameter, shape (out_features, in_features)
     bias : Parameter, shape (out_features,), or None
+
+    Examples
+    --------
+    >>> layer = Linear(4, 3, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((2, 4), np.float32)).shape
+    (2, 3)
+    >>> layer.backward(np.ones((2, 3), np.float32)).shape
+    (2, 4)
+    >>> layer.bias.grad
+    array([2., 2., 2.], dtype=float32)
     """
 
     def __init__(

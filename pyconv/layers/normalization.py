@@ -54,6 +54,12 @@ class LayerNorm(_Normalization):
     References
     ----------
     Ba, Kiros, Hinton: Layer Normalization. arXiv:1607.06450, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerNorm(2)(np.array([[1, 3]], np.float32)).round(3)
+    array([[-1.,  1.]], dtype=float32)
     """
 
     def __init__(
@@ -118,6 +124,14 @@ class GroupNorm(_Normalization):
     References
     ----------
     Wu, He: Group Normalization. ECCV 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = GroupNorm(2, 4)
+    >>> y = layer(np.random.default_rng(0).normal(5, 2, (1, 4, 8, 8)).astype(np.float32))
+    >>> bool(abs(y[:, :2].mean()) < 1e-5)
+    True
     """
 
     def __init__(
@@ -181,6 +195,13 @@ class InstanceNorm2d(_Normalization):
     References
     ----------
     Ulyanov, Vedaldi, Lempitsky: Instance Normalization. arXiv:1607.08022, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = InstanceNorm2d(3)(np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4))
+    >>> bool(abs(y[0, 2].mean()) < 1e-6)
+    True
     """
 
     def __init__(
@@ -234,6 +255,12 @@ class LocalResponseNorm(Layer):
     ----------
     Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks.
     NeurIPS 2012, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LocalResponseNorm(5)(np.ones((1, 8, 4, 4), np.float32)).shape
+    (1, 8, 4, 4)
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

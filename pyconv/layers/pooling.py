@@ -11,7 +11,25 @@ from pyconv.layers.convolution import Pair
 
 
 class MaxPool2d(Layer):
-    """Largest value of each window; the first one takes the gradient."""
+    """Largest value of each window; the first one takes the gradient.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        That of the windows beside each other if omitted.
+    padding, dilation : int or (int, int)
+        Padding is never the largest.
+    ceil_mode : bool
+        Have windows that reach over the end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
 
     def __init__(
         self,
@@ -56,7 +74,28 @@ class MaxPool2d(Layer):
 
 
 class AvgPool2d(Layer):
-    """Mean of each window."""
+    """Mean of each window.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        That of the windows beside each other if omitted.
+    padding : int or (int, int)
+    ceil_mode : bool
+        Have windows that reach over the end.
+    count_include_pad : bool
+        Count padding as zeros.
+    divisor_override : int, optional
+        Divide by this instead of the number of pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
 
     def __init__(
         self,
@@ -104,7 +143,24 @@ class AvgPool2d(Layer):
 
 
 class LPPool2d(Layer):
-    """Root of the sum of powers of each window."""
+    """Root of the sum of powers of each window.
+
+    Parameters
+    ----------
+    norm_type : float
+        The power p, and the root: ``sum(x**p) ** (1 / p)``.
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        That of the windows beside each other if omitted.
+    ceil_mode : bool
+        Have windows that reach over the end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LPPool2d(2, (1, 2))(np.array([[[[3.0, 4.0]]]]))
+    array([[[[5.]]]])
+    """
 
     def __init__(
         self,
@@ -145,7 +201,19 @@ class LPPool2d(Layer):
 
 
 class AdaptiveAvgPool2d(Layer):
-    """Mean over windows that divide the image into a grid of `output_size`."""
+    """Mean over windows that divide the image into a grid of `output_size`.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+        OH and OW; window i reaches from ``i * H // OH`` to ``ceil((i + 1) * H / OH)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> AdaptiveAvgPool2d(2)(np.zeros((1, 3, 7, 9))).shape
+    (1, 3, 2, 2)
+    """
 
     def __init__(self, output_size: Pair) -> None:
         self.output_size = output_size
@@ -165,7 +233,19 @@ class AdaptiveAvgPool2d(Layer):
 
 
 class AdaptiveMaxPool2d(Layer):
-    """Largest value of windows that divide the image into a grid of `output_size`."""
+    """Largest value of windows that divide the image into a grid of `output_size`.
+
+    Parameters
+    ----------
+    output_size : int or (int, int)
+        OH and OW; window i reaches from ``i * H // OH`` to ``ceil((i + 1) * H / OH)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> AdaptiveMaxPool2d(2)(np.zeros((1, 3, 7, 9))).shape
+    (1, 3, 2, 2)
+    """
 
     def __init__(self, output_size: Pair) -> None:
         self.output_size = output_size
@@ -187,7 +267,18 @@ class AdaptiveMaxPool2d(Layer):
 
 
 class GlobalAvgPool2d(Layer):
-    """Mean over each whole channel, shape (N, C, 1, 1)."""
+    """Mean over each whole channel, shape (N, C, 1, 1).
+
+    Notes
+    -----
+    ``x.mean(axis=(2, 3), keepdims=True)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GlobalAvgPool2d()(np.arange(8.0).reshape(1, 2, 2, 2)).ravel()
+    array([1.5, 5.5])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the means, shape (N, C, 1, 1)."""
@@ -201,7 +292,18 @@ class GlobalAvgPool2d(Layer):
 
 
 class GlobalMaxPool2d(Layer):
-    """Largest value of each whole channel, shape (N, C, 1, 1)."""
+    """Largest value of each whole channel, shape (N, C, 1, 1).
+
+    Notes
+    -----
+    ``x.max(axis=(2, 3), keepdims=True)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GlobalMaxPool2d()(np.arange(8.0).reshape(1, 2, 2, 2)).ravel()
+    array([3., 7.])
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the maxima, shape (N, C, 1, 1)."""

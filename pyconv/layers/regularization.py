@@ -35,6 +35,16 @@ class BatchNorm2d(Layer):
     References
     ----------
     Ioffe, Szegedy: Batch Normalization. ICML 2015, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = BatchNorm2d(3)
+    >>> x = np.random.default_rng(0).normal(5, 2, (8, 3, 4, 4)).astype(np.float32)
+    >>> bool(abs(layer(x).mean()) < 1e-6)
+    True
+    >>> layer.eval()(x).shape
+    (8, 3, 4, 4)
     """
 
     def __init__(
@@ -156,9 +166,25 @@ class Dropout(Layer):
 
     Eval mode returns the input itself.
 
+    Parameters
+    ----------
+    p : float
+        Probability of dropping a value, from 0 to below 1.
+    rng : numpy.random.Generator, optional
+        Draws what is dropped; unseeded if omitted.
+
     References
     ----------
     Srivastava et al.: Dropout: a simple way to prevent neural networks from overfitting. JMLR 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Dropout(0.5, rng=np.random.default_rng(0))
+    >>> layer(np.ones((1, 4)))
+    array([[2., 0., 0., 0.]])
+    >>> layer.eval()(np.ones((1, 4)))
+    array([[1., 1., 1., 1.]])
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:

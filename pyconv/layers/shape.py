@@ -12,6 +12,16 @@ class Flatten(Layer):
     """(N, C, H, W) to (N, C * H * W), the step from convolution to dense layers.
 
     The output is a view of the input where NumPy can make one.
+
+    Notes
+    -----
+    ``x.reshape(len(x), -1)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Flatten()(np.zeros((2, 3, 4, 5))).shape
+    (2, 60)
     """
 
     def forward(self, input: Array) -> Array:
@@ -27,7 +37,19 @@ class Flatten(Layer):
 
 
 class Identity(Layer):
-    """The input itself, such as the branch of a Concat that hands its input on."""
+    """The input itself, such as the branch of a Concat that hands its input on.
+
+    Notes
+    -----
+    Input and output are the same array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros((2, 3))
+    >>> Identity()(x) is x
+    True
+    """
 
     def forward(self, input: Array) -> Array:
         """Return the input."""

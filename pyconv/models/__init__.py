@@ -77,10 +77,28 @@ ARCHITECTURES: dict[str, Callable[..., Model]] = {
 def build(name: str, config: Mapping[str, Any], *, rng: np.random.Generator | None = None) -> Model:
     """Make the network that a file describes.
 
+    Parameters
+    ----------
+    name : str
+        One of `ARCHITECTURES`.
+    config : mapping
+        Arguments, as in `Model.config`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Model
+
     Raises
     ------
     ValueError
         The name is unknown or the arguments do not fit it.
+
+    Examples
+    --------
+    >>> model = LeNet(1, 10, 28)
+    >>> build("LeNet", model.config).config == model.config
+    True
     """
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)

@@ -38,6 +38,12 @@ class AlexNet(Model):
     Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks.
     NIPS 2012. The widths are those of Krizhevsky: One weird trick for parallelizing convolutional
     neural networks. 2014, section 5.
+
+    Examples
+    --------
+    >>> model = AlexNet(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(
@@ -92,6 +98,12 @@ class ZFNet(Model):
     References
     ----------
     Zeiler, Fergus: Visualizing and Understanding Convolutional Networks. ECCV 2014, figure 3.
+
+    Examples
+    --------
+    >>> model = ZFNet(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(

@@ -29,6 +29,13 @@ class Model(Sequential):
     ----------
     config : dict
         Keyword arguments that make the same network again; plain JSON values.
+
+    Examples
+    --------
+    >>> from pyconv import models
+    >>> model = models.LeNet(1, 10, 28)
+    >>> isinstance(model, Model), model.config
+    (True, {'in_channels': 1, 'num_classes': 10, 'image_size': [28, 28]})
     """
 
     config: dict[str, Any]

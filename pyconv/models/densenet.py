@@ -45,6 +45,12 @@ class DenseNet121(Model):
     ----------
     Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks. CVPR 2017,
     table 1.
+
+    Examples
+    --------
+    >>> model = DenseNet121(3, 10, 32, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 32, 32), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(

@@ -47,6 +47,12 @@ class GoogLeNet(Model):
     ----------
     Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, table 1. Batch norm: Ioffe, Szegedy:
     Batch Normalization. ICML 2015, section 4.2.
+
+    Examples
+    --------
+    >>> model = GoogLeNet(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(

@@ -43,6 +43,12 @@ class LeNet(Model):
     ----------
     LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition.
     Proceedings of the IEEE 86 (11), 1998, figure 2.
+
+    Examples
+    --------
+    >>> model = LeNet(rng=np.random.default_rng(0))
+    >>> model(np.zeros((5, 1, 28, 28), np.float32)).shape
+    (5, 10)
     """
 
     def __init__(
@@ -103,6 +109,12 @@ class LeNetBN(Model):
     rng : numpy.random.Generator, optional
         Draws the initial weights and, in training, what is dropped.
     dtype : float32 or float64
+
+    Examples
+    --------
+    >>> model = LeNetBN(3, 10, 32, channels=(16, 32), rng=np.random.default_rng(0))
+    >>> model(np.zeros((5, 3, 32, 32), np.float32)).shape
+    (5, 10)
     """
 
     def __init__(

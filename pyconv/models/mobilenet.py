@@ -40,6 +40,12 @@ class MobileNetV1(Model):
     ----------
     Howard et al.: MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
     Applications. 2017, table 1.
+
+    Examples
+    --------
+    >>> model = MobileNetV1(3, 10, 64, width_multiplier=0.25, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(
@@ -96,6 +102,12 @@ class MobileNetV2(Model):
     ----------
     Sandler, Howard, Zhu, Zhmoginov, Chen: MobileNetV2: Inverted Residuals and Linear Bottlenecks.
     CVPR 2018, table 2.
+
+    Examples
+    --------
+    >>> model = MobileNetV2(3, 10, 64, width_multiplier=0.5, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(

@@ -94,26 +94,74 @@ class ResNet(Model):
 
 
 class ResNet18(ResNet):
-    """ResNet with 8 blocks of two convolutions."""
+    """ResNet with 8 blocks of two convolutions.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, stem, rng, dtype
+        As of every ResNet: ``stem="cifar"`` starts with a 3 x 3 convolution, for small images.
+
+    Examples
+    --------
+    >>> model = ResNet18(3, 10, 32, stem="cifar", rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 32, 32), np.float32)).shape
+    (2, 10)
+    """
 
     _depths = (2, 2, 2, 2)
 
 
 class ResNet34(ResNet):
-    """ResNet with 16 blocks of two convolutions."""
+    """ResNet with 16 blocks of two convolutions.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, stem, rng, dtype
+        As of `ResNet18`.
+
+    Examples
+    --------
+    >>> model = ResNet34(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
+    """
 
     _depths = (3, 4, 6, 3)
 
 
 class ResNet50(ResNet):
-    """ResNet with 16 blocks of three convolutions."""
+    """ResNet with 16 blocks of three convolutions.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, stem, rng, dtype
+        As of `ResNet18`.
+
+    Examples
+    --------
+    >>> model = ResNet50(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
+    """
 
     _depths = (3, 4, 6, 3)
     _bottleneck = True
 
 
 class ResNeXt50(ResNet50):
-    """ResNeXt-50 (32x4d): ResNet-50 whose 3x3 convolutions have 32 groups."""
+    """ResNeXt-50 (32x4d): ResNet-50 whose 3x3 convolutions have 32 groups.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, stem, rng, dtype
+        As of `ResNet18`.
+
+    Examples
+    --------
+    >>> model = ResNeXt50(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
+    """
 
     _groups = 32
     _group_width = 4

@@ -61,6 +61,12 @@ class SqueezeNet(Model):
     ----------
     Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model
     size. 2016, table 1.
+
+    Examples
+    --------
+    >>> model = SqueezeNet(3, 10, 64, rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
+    (2, 10)
     """
 
     def __init__(

@@ -83,18 +83,54 @@ class VGG(Model):
 
 
 class VGG11(VGG):
-    """VGG with 8 convolutions and 3 dense layers, configuration A of the paper."""
+    """VGG with 8 convolutions and 3 dense layers, configuration A of the paper.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, batch_norm, dropout, rng, dtype
+        As of every VGG: at least 32 pixels; batch norm behind each convolution if wanted.
+
+    Examples
+    --------
+    >>> model = VGG11(3, 10, 32, rng=np.random.default_rng(0))
+    >>> len([row for row in model.summary((1, 3, 32, 32)).rows if row.kind == "Conv2d"])
+    8
+    """
 
     _depths = (1, 1, 2, 2, 2)
 
 
 class VGG16(VGG):
-    """VGG with 13 convolutions and 3 dense layers, configuration D of the paper."""
+    """VGG with 13 convolutions and 3 dense layers, configuration D of the paper.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, batch_norm, dropout, rng, dtype
+        As of `VGG11`.
+
+    Examples
+    --------
+    >>> model = VGG16(3, 10, 32, batch_norm=True, rng=np.random.default_rng(0))
+    >>> len([row for row in model.summary((1, 3, 32, 32)).rows if row.kind == "Conv2d"])
+    13
+    """
 
     _depths = (2, 2, 3, 3, 3)
 
 
 class VGG19(VGG):
-    """VGG with 16 convolutions and 3 dense layers, configuration E of the paper."""
+    """VGG with 16 convolutions and 3 dense layers, configuration E of the paper.
+
+    Parameters
+    ----------
+    in_channels, num_classes, image_size, batch_norm, dropout, rng, dtype
+        As of `VGG11`.
+
+    Examples
+    --------
+    >>> model = VGG19(3, 10, 32, rng=np.random.default_rng(0))
+    >>> len([row for row in model.summary((1, 3, 32, 32)).rows if row.kind == "Conv2d"])
+    16
+    """
 
     _depths = (2, 2, 4, 4, 4)

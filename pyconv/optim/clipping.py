@@ -34,6 +34,17 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     ``grad *= min(1, max_norm / (norm + 1e-6))``, as torch does. If a gradient holds a NaN the norm is
     NaN, and so are all gradients afterwards. If one holds an infinity the norm is infinite, and all
     gradients become 0, but for the infinite ones, which become NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import Parameter
+    >>> weight = Parameter(np.zeros(2))
+    >>> weight.grad[...] = [3, 4]
+    >>> clip_grad_norm([weight], 1.0)
+    5.0
+    >>> weight.grad.round(4)
+    array([0.6, 0.8])
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm: max_norm is out of range, got {max_norm}; expected >= 0")
@@ -53,6 +64,16 @@ def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
     parameters : iterable of Parameter
     clip_value : float
         Not negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyconv import Parameter
+    >>> weight = Parameter(np.zeros(2))
+    >>> weight.grad[...] = [-3, 0.5]
+    >>> clip_grad_value([weight], 1.0)
+    >>> weight.grad
+    array([-1. ,  0.5])
     """
     if not clip_value >= 0:
         raise ValueError(

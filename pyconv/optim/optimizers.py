@@ -45,6 +45,17 @@ class Optimizer:
         Coefficient of the L2 penalty ``weight_decay / 2 * sum(w**2)``.
     l1 : float
         Coefficient of the L1 penalty ``l1 * sum(abs(w))``.
+
+    Examples
+    --------
+    >>> from pyconv import Parameter
+    >>> weight = Parameter([1.0])
+    >>> optimizer = SGD([weight], lr=0.5)
+    >>> weight.grad[...] = 2
+    >>> optimizer.step()
+    >>> optimizer.zero_grad()
+    >>> weight.value, weight.grad
+    (array([0.]), array([0.]))
     """
 
     def __init__(
@@ -131,7 +142,30 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, in torch's form ``v = mu v + g; w -= lr v``."""
+    """Stochastic gradient descent with momentum, in torch's form ``v = mu v + g; w -= lr v``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr : float
+    momentum : float
+        How much of the last step goes into the next.
+    nesterov : bool
+        Step along ``g + momentum * v`` instead of v.
+    weight_decay, l1 : float
+        As of every optimizer.
+
+    Examples
+    --------
+    >>> from pyconv import Parameter
+    >>> weight = Parameter([1.0])
+    >>> optimizer = SGD([weight], lr=0.5, momentum=0.5)
+    >>> for _ in range(2):
+    ...     weight.grad[...] = 1
+    ...     optimizer.step()
+    >>> weight.value
+    array([-0.25])
+    """
 
     def __init__(
         self,
@@ -166,7 +200,29 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam, with an optional L2 penalty in the gradient."""
+    """Adam, with an optional L2 penalty in the gradient.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr : float
+    betas : (float, float)
+        How much of the mean gradient and of the mean square is kept in each step.
+    eps : float
+        Added to the root of the mean square.
+    weight_decay, l1 : float
+        As of every optimizer.
+
+    Examples
+    --------
+    >>> from pyconv import Parameter
+    >>> weight = Parameter([1.0])
+    >>> optimizer = Adam([weight], lr=0.1)
+    >>> weight.grad[...] = 123  # the size of the first gradient does not matter
+    >>> optimizer.step()
+    >>> weight.value.round(6)
+    array([0.9])
+    """
 
     decoupled_weight_decay = 0.0
 
@@ -204,7 +260,23 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: the value shrinks by ``lr * weight_decay`` each step."""
+    """Adam with decoupled weight decay: the value shrinks by ``lr * weight_decay`` each step.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr, betas, eps
+        As of `Adam`.
+    weight_decay : float
+
+    Examples
+    --------
+    >>> from pyconv import Parameter
+    >>> weight = Parameter([1.0])
+    >>> AdamW([weight], lr=0.1, weight_decay=0.5).step()  # the gradient is 0
+    >>> weight.value.round(6)
+    array([0.95])
+    """
 
     def __init__(
         self,
@@ -238,6 +310,16 @@ class RMSprop(Optimizer):
     centered : bool
         Divide by the root of the variance instead of the mean square, with a mean gradient that is
         followed in the same way.
+
+    Examples
+    --------
+    >>> from pyconv import Parameter
+    >>> weight = Parameter([1.0])
+    >>> optimizer = RMSprop([weight], lr=0.1, alpha=0.0)
+    >>> weight.grad[...] = 123
+    >>> optimizer.step()
+    >>> weight.value.round(6)
+    array([0.9])
     """
 
     def __init__(

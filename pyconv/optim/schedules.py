@@ -20,7 +20,21 @@ from numpy.typing import NDArray
 
 
 class Schedule:
-    """Base of all schedules. Its ``repr`` has all arguments: by it `fit` tells one from another."""
+    """Base of all schedules. Its ``repr`` has all arguments: by it `fit` tells one from another.
+
+    Notes
+    -----
+    A schedule of one's own is a function of the step: ``schedule(step)`` is the rate. One that depends on more also
+    overrides `epoch_end`, `state_dict` and `load_state_dict`.
+
+    Examples
+    --------
+    >>> class Constant(Schedule):
+    ...     def __call__(self, step):
+    ...         return 0.1
+    >>> Constant()(1000)
+    0.1
+    """
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of the given step, counted from 0."""
@@ -100,6 +114,12 @@ class MultiStepSchedule(Schedule):
     References
     ----------
     He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, section 3.4.
+
+    Examples
+    --------
+    >>> schedule = MultiStepSchedule(1.0, (10, 20), gamma=0.5)
+    >>> [schedule(step) for step in (9, 10, 20)]
+    [1.0, 0.5, 0.25]
     """
 
     lr: float
@@ -131,6 +151,12 @@ class ExponentialSchedule(Schedule):
     gamma : float
         What the rate is multiplied by in every step; for a factor of f an epoch,
         ``f ** (1 / steps_per_epoch)``.
+
+    Examples
+    --------
+    >>> schedule = ExponentialSchedule(1.0, 0.5)
+    >>> [schedule(step) for step in range(3)]
+    [1.0, 0.5, 0.25]
     """
 
     lr: float
@@ -170,6 +196,12 @@ class CosineSchedule(Schedule):
     ----------
     Loshchilov, Hutter: SGDR: Stochastic Gradient Descent with Warm Restarts. ICLR 2017, equation 5.
     Goyal et al.: Accurate, Large Minibatch SGD. arXiv:1706.02677, 2017, section 2.2 (warm-up).
+
+    Examples
+    --------
+    >>> schedule = CosineSchedule(0.1, 104, warmup=4)
+    >>> [round(schedule(step), 3) for step in (0, 3, 54, 104)]
+    [0.025, 0.1, 0.05, 0.0]
     """
 
     peak: float
@@ -280,6 +312,14 @@ class PlateauSchedule(Schedule):
     Notes
     -----
     The rules of torch's ReduceLROnPlateau in its relative mode with ``eps=0``: no reduction is too small.
+
+    Examples
+    --------
+    >>> schedule = PlateauSchedule(0.1, patience=1)
+    >>> for loss in (1.0, 1.0, 1.0):
+    ...     schedule.epoch_end(loss)
+    >>> round(schedule(0), 3)
+    0.01
     """
 
     lr: float

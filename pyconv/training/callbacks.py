@@ -26,6 +26,12 @@ class Context:
         The present one, counted from 1.
     loss : float
         That of the last batch.
+
+    Examples
+    --------
+    >>> class Print(Callback):
+    ...     def on_epoch_end(self, context):
+    ...         print(f"epoch {context.epoch} of {context.epochs}, {context.optimizer.steps} steps")
     """
 
     model: Layer
@@ -40,6 +46,10 @@ class Callback:
     """Base of what is handed to ``fit(callbacks=)``: override any of the three methods.
 
     Callbacks are called in their order, and what they raise ends the run and reaches the caller.
+
+    Notes
+    -----
+    `on_epoch_start` and `on_batch_end` return nothing; `on_epoch_end` returns True to end the training.
 
     Examples
     --------

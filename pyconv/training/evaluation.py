@@ -48,7 +48,34 @@ class Totals:
 def evaluate(
     model: Layer, loss: Loss, data: Dataset, *, batch_size: int = 256
 ) -> tuple[float, float | None]:
-    """Return (loss, accuracy) over a dataset in eval mode; the model's mode is left at eval."""
+    """Return (loss, accuracy) over a dataset in eval mode; the model's mode is left at eval.
+
+    Parameters
+    ----------
+    model : Layer
+    loss : Loss
+    data : Dataset
+    batch_size : int
+
+    Returns
+    -------
+    loss : float
+        The mean over the images.
+    accuracy : float or None
+        None if the labels are not classes.
+
+    Examples
+    --------
+    >>> from pyconv import Flatten, Linear, Sequential
+    >>> from pyconv.losses import CrossEntropyLoss
+    >>> model = Sequential(Flatten(), Linear(4, 2))
+    >>> model.layers[1].weight.value[...] = 0
+    >>> model.layers[1].bias.value[...] = [1, 0]
+    >>> data = Dataset(np.zeros((4, 1, 2, 2), np.float32), np.array([0, 0, 0, 1]))
+    >>> _, accuracy = evaluate(model, CrossEntropyLoss(), data)
+    >>> accuracy
+    0.75
+    """
     totals, _ = validate(model, loss, data, batch_size, {})
     return totals.loss, totals.accuracy
 
@@ -83,6 +110,12 @@ def predict(model: Layer, images: Array, *, batch_size: int = 256) -> Array:
     -------
     ndarray, shape (N, K)
         For a classifier the logits; ``.argmax(axis=1)`` is the class.
+
+    Examples
+    --------
+    >>> from pyconv import Flatten, Linear, Sequential
+    >>> predict(Sequential(Flatten(), Linear(4, 3)), np.zeros((5, 1, 2, 2), np.uint8)).shape
+    (5, 3)
     """
     return np.concatenate([output for _, output in _outputs(model, images, batch_size)])
 

@@ -31,6 +31,16 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during `fit`; `history` has the epochs that were finished.
 
     It is a KeyboardInterrupt, so a program that does not care needs to know nothing about it.
+
+    Attributes
+    ----------
+    history : History
+
+    Examples
+    --------
+    >>> interrupted = TrainingInterrupted(History())
+    >>> isinstance(interrupted, KeyboardInterrupt), interrupted.history.epochs
+    (True, [])
     """
 
     def __init__(self, history: History) -> None:

@@ -22,7 +22,20 @@ _FORMAT = "pyconv classifier 1"
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network and the names of its classes."""
+    """A trained network and the names of its classes.
+
+    Attributes
+    ----------
+    model : Model
+    class_names : tuple of str
+
+    Examples
+    --------
+    >>> classifier = Classifier(models.LeNet(1, 2, 28), ("cat", "dog"))
+    >>> odds = classifier.probabilities(np.zeros((3, 1, 28, 28), np.uint8))
+    >>> odds.shape, odds.sum(axis=1).round(6)
+    ((3, 2), array([1., 1., 1.]))
+    """
 
     model: models.Model
     class_names: tuple[str, ...]
@@ -36,7 +49,19 @@ class Classifier:
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
-    """Write a network with what `load_classifier` needs to make it again."""
+    """Write a network with what `load_classifier` needs to make it again.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    path : Path
+
+    Examples
+    --------
+    >>> save_classifier(Classifier(models.LeNet(1, 2, 28), ("cat", "dog")), Path("pets.safetensors"))
+    >>> load_classifier(Path("pets.safetensors")).class_names
+    ('cat', 'dog')
+    """
     metadata = {
         "format": _FORMAT,
         "architecture": type(classifier.model).__name__,
@@ -55,6 +80,12 @@ def load_classifier(path: Path) -> Classifier:
         The file cannot be opened.
     ValueError
         It is damaged, or not a classifier of this version.
+
+    Examples
+    --------
+    >>> save_classifier(Classifier(models.LeNet(1, 2, 28), ("cat", "dog")), Path("pets.safetensors"))
+    >>> load_classifier(Path("pets.safetensors")).class_names
+    ('cat', 'dog')
     """
     tensors, metadata = load_safetensors(path)
     if metadata.get("format") != _FORMAT:

@@ -12,12 +12,38 @@ from pyconv.optional import need
 
 
 class UsageError(Exception):
-    """Something the user can put right; the message is one line."""
+    """Something the user can put right; the message is one line.
+
+    Notes
+    -----
+    The command line prints the message and ends with status 2.
+
+    Examples
+    --------
+    >>> raise UsageError("no such folder: runs")
+    Traceback (most recent call last):
+        ...
+    pyconv.workflow.errors.UsageError: no such folder: runs
+    """
 
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what can go wrong with files and missing packages into a UsageError."""
+    """Turn what can go wrong with files and missing packages into a UsageError.
+
+    Raises
+    ------
+    UsageError
+        Instead of an OSError, ValueError, ImportError or MemoryError.
+
+    Examples
+    --------
+    >>> with usage_errors():
+    ...     Path("nowhere").read_text()
+    Traceback (most recent call last):
+        ...
+    pyconv.workflow.errors.UsageError: nowhere: No such file or directory
+    """
     try:
         yield
     except (OSError, ValueError, ImportError, MemoryError) as error:

@@ -48,6 +48,11 @@ class Job:
         Peak of the cosine schedule of AdamW.
     validation : float
         Share of the training images that is held out to watch the training.
+
+    Examples
+    --------
+    >>> JOBS["digits"].epochs, JOBS["digits"].config["channels"]
+    (40, (32, 64))
     """
 
     config: Mapping[str, Any]
@@ -91,6 +96,21 @@ def train_job(
 ) -> dict[str, Any]:
     """Run a job of `JOBS` and write its results into the folder `out`.
 
+    Parameters
+    ----------
+    name : str
+        One of `JOBS`.
+    out : Path
+    data_dir : Path, optional
+        Of the data that need one.
+    epochs, batch_size : int, optional
+        Those of the job if omitted.
+    seed : int
+    resume : bool
+        Go on from the checkpoint in `out`.
+    progress : bool, optional
+        As of `pyconv.training.fit`.
+
     Returns
     -------
     dict
@@ -103,6 +123,12 @@ def train_job(
         missing. Files of an earlier run in `out` are then as they were.
     TrainingInterrupted
         Ctrl-C; call again with ``resume=True``.
+
+    Examples
+    --------
+    >>> report = train_job("digits", Path("runs"), epochs=1, progress=False)
+    >>> sorted(path.name for path in Path("runs").iterdir())
+    ['confusion_matrix.png', 'learning_curve.png', 'model.safetensors', 'report.json']
     """
     job = JOBS[name]
     epochs = job.epochs if epochs is None else epochs
@@ -202,7 +228,23 @@ def _write_results(
 
 
 def report_table(report: Mapping[str, Any]) -> str:
-    """Return the scores of every class and the result as text."""
+    """Return the scores of every class and the result as text.
+
+    Parameters
+    ----------
+    report : mapping
+        As `train_job` returns it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> report = train_job("digits", Path("runs"), epochs=1, progress=False)
+    >>> print(report_table(report).splitlines()[0])
+    class  precision   recall       F1  images
+    """
     names, scores = report["class_names"], report["scores"]
     width = max(len("class"), *map(len, names))
     images = np.sum(report["confusion_matrix"], axis=1)

@@ -57,7 +57,35 @@ def make_report(state: State) -> dict[str, Any]:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Return the result in a few lines of text."""
+    """Return the result in a few lines of text.
+
+    Parameters
+    ----------
+    report : mapping
+        As `run_workflow` returns it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> steps = {
+    ...     "2": {"measure": "accuracy"},
+    ...     "3": {"warnings": []},
+    ...     "6": {"reached": True},
+    ...     "7": {"beats": {}},
+    ...     "8": {
+    ...         "score": 0.98,
+    ...         "confidence": {"interval": [0.97, 0.99]},
+    ...         "baselines": {"linear model": 0.96},
+    ...         "beats": {"linear model": True},
+    ...     },
+    ... }
+    >>> print(summary({"steps": steps}))
+    test accuracy 0.9800 (0.9700 to 0.9900)
+    baseline, linear model: 0.9600, beaten
+    """
     steps = report["steps"]
     final, measure = steps["8"], steps["2"]["measure"]
     lines = [f"test {measure} {final['score']:.4f}{_interval(final['confidence'])}"]

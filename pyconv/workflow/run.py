@@ -21,7 +21,17 @@ RUN_FILE = "run.json"
 
 
 class WorkflowInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a step; `step` is its number, and the steps before it are on the disk."""
+    """Ctrl-C during a step; `step` is its number, and the steps before it are on the disk.
+
+    Attributes
+    ----------
+    step : int
+
+    Examples
+    --------
+    >>> WorkflowInterrupted(6).step
+    6
+    """
 
     def __init__(self, step: int) -> None:
         super().__init__(f"interrupted in step {step}")

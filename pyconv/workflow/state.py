@@ -43,6 +43,15 @@ class Options:
         Share of all data that is put aside for the test, unless it comes with the data, and
         share of the rest that is held out by ``"holdout"``.
     seed : int
+
+    Examples
+    --------
+    >>> Options(protocol="kfold", trials=5).folds
+    5
+    >>> Options(trials=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: Options: trials is not positive, got 0; expected at least 1
     """
 
     problem: str | None = None

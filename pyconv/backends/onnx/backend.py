@@ -28,11 +28,31 @@ _BackendRep: Any = base.BackendRep
 
 
 class PyconvBackend(_Backend):  # type: ignore[misc]
-    """The backend, for programs that take one, such as ``onnx.backend.test``."""
+    """The backend, for programs that take one, such as ``onnx.backend.test``.
+
+    Notes
+    -----
+    The functions of `pyconv.backends.onnx` are its methods.
+
+    Examples
+    --------
+    >>> issubclass(PyconvBackend, base.Backend)
+    True
+    """
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Return whether this is the CPU."""
+        """Return whether this is the CPU.
+
+        Parameters
+        ----------
+        device : str
+
+        Examples
+        --------
+        >>> supports_device("CPU"), supports_device("CUDA")
+        (True, False)
+        """
         return device.partition(":")[0] == "CPU"
 
     @classmethod
@@ -71,7 +91,26 @@ class PyconvBackend(_Backend):  # type: ignore[misc]
     def run_model(
         cls, model: Any, inputs: Sequence[Any], device: str = "CPU", **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Return the outputs of a model that runs once; see `prepare` and `PyconvRep.run`."""
+        """Return the outputs of a model that runs once.
+
+        Parameters
+        ----------
+        model, device, **kwargs
+            As of `prepare`.
+        inputs : sequence of ndarray
+            As of `PyconvRep.run`.
+
+        Returns
+        -------
+        tuple of ndarray
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pyconv.layers import ReLU
+        >>> run_model(convert(ReLU(), (1, 2)), [np.array([[-1, 2]], np.float32)])[0]
+        array([[0., 2.]], dtype=float32)
+        """
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod
@@ -96,6 +135,13 @@ class PyconvBackend(_Backend):  # type: ignore[misc]
             Not needed.
         **kwargs
             ``opset_version``, by default the newest; others are ignored.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from onnx.helper import make_node
+        >>> run_node(make_node("Relu", ["x"], ["y"]), [np.array([-1, 2], np.float32)])[0]
+        array([0., 2.], dtype=float32)
         """
         super().run_node(node, inputs, device, outputs_info, **kwargs)  # checks the node
         version = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
@@ -134,6 +180,14 @@ class PyconvRep(_BackendRep):  # type: ignore[misc]
     by_reference : set of str
         The operators that ONNX's reference implementation has computed so far, because pyconv has
         no kernel for them, for their attributes or for the types of their inputs.
+
+    Examples
+    --------
+    >>> from pyconv.layers import Linear
+    >>> from pyconv.backends.onnx import convert
+    >>> rep = PyconvBackend.prepare(convert(Linear(3, 2), (1, 3)))
+    >>> rep.input_names, sorted(rep.by_reference)
+    (['input'], [])
     """
 
     def __init__(self, graph: Graph, opsets: Any) -> None:
@@ -296,12 +350,28 @@ def _owned(output: Any, inputs: Sequence[Any]) -> Any:
 def prepare_file(path: PathLike) -> PyconvRep:
     """Return the model of an ONNX file in a form that runs.
 
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    PyconvRep
+
     Raises
     ------
     OSError
         The file cannot be read.
     ValueError
         It is not a valid ONNX file, or an operator is not supported.
+
+    Examples
+    --------
+    >>> from pyconv.layers import Linear
+    >>> from pyconv.backends.onnx import export
+    >>> export(Linear(3, 2), "linear.onnx", (1, 3))
+    >>> prepare_file("linear.onnx").run([np.zeros((4, 3), np.float32)])[0].shape
+    (4, 2)
     """
     try:
         return prepare(onnx.load(path))

@@ -70,6 +70,10 @@ def convert(model: Layer, input_shape: tuple[int, ...], *, dynamic_batch: bool =
 
     Parameters and errors are those of `export`.
 
+    Returns
+    -------
+    onnx.ModelProto
+
     Examples
     --------
     >>> from pyconv.layers import Conv2d, ReLU, Sequential

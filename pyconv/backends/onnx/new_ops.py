@@ -27,6 +27,10 @@ def new_ops() -> list[type[Any]]:
     pyconv has no kernel for goes to ONNX's own classes as before. `prepare` is faster: it also merges
     neighbouring nodes and keeps packed weights.
 
+    Returns
+    -------
+    list of type
+
     Examples
     --------
     >>> import numpy as np

@@ -230,6 +230,11 @@ class ConvNetRegressor(RegressorMixin, ConvNet):
     Parameters and attributes are those of `ConvNetClassifier` that have nothing to do with classes. The loss
     of a sample is half its squared error, the mean over outputs; what early stopping looks at is R^2.
 
+    Parameters
+    ----------
+    network, image_shape, channels, ...
+        As of `ConvNetClassifier`.
+
     Examples
     --------
     >>> X = np.linspace(-1, 1, 50)[:, np.newaxis]

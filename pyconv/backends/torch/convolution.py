@@ -8,7 +8,7 @@ convolution is the input gradient.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -45,7 +45,7 @@ BACKWARD_WEIGHT = {
 }
 BACKWARD_BIAS = {1: F.conv1d_backward_bias, 2: F.conv2d_backward_bias, 3: F.conv3d_backward_bias}
 
-Grads = tuple[torch.Tensor | None, ...]
+Grads: TypeAlias = "tuple[torch.Tensor | None, ...]"
 
 
 class Options(NamedTuple):
@@ -264,7 +264,22 @@ def conv1d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv1d`: `input` (N, C, L) or (C, L), `weight` (OC, C // groups, KL)."""
+    """`torch.nn.functional.conv1d`: `input` (N, C, L) or (C, L), `weight` (OC, C // groups, KL).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, OC, OL)
+
+    Examples
+    --------
+    >>> conv1d(torch.ones(1, 1, 4), torch.ones(1, 1, 3))
+    tensor([[[3., 3.]]])
+    """
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -312,7 +327,22 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv3d`: `conv2d` with axes (D, H, W)."""
+    """`torch.nn.functional.conv3d`: `conv2d` with axes (D, H, W).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, OC, OD, OH, OW)
+
+    Examples
+    --------
+    >>> conv3d(torch.ones(1, 1, 3, 3, 3), torch.ones(1, 1, 3, 3, 3)).item()
+    27.0
+    """
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -326,7 +356,22 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv_transpose1d`: the input gradient of `conv1d`."""
+    """`torch.nn.functional.conv_transpose1d`: the input gradient of `conv1d`.
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, output_padding, groups, dilation
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, OC, OL)
+
+    Examples
+    --------
+    >>> conv_transpose1d(torch.ones(1, 1, 2), torch.ones(1, 1, 2), stride=2)
+    tensor([[[1., 1., 1., 1.]]])
+    """
     return _convolve_transposed(
         1, input, weight, bias, stride, padding, output_padding, groups, dilation
     )
@@ -342,7 +387,22 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv_transpose2d`: `weight` has shape (C, OC // groups, KH, KW)."""
+    """`torch.nn.functional.conv_transpose2d`: `weight` has shape (C, OC // groups, KH, KW).
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, output_padding, groups, dilation
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, OC, OH, OW)
+
+    Examples
+    --------
+    >>> conv_transpose2d(torch.ones(1, 3, 4, 4), torch.ones(3, 2, 2, 2), stride=2).shape
+    torch.Size([1, 2, 8, 8])
+    """
     return _convolve_transposed(
         2, input, weight, bias, stride, padding, output_padding, groups, dilation
     )
@@ -358,7 +418,22 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv_transpose3d`: the input gradient of `conv3d`."""
+    """`torch.nn.functional.conv_transpose3d`: the input gradient of `conv3d`.
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, output_padding, groups, dilation
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, OC, OD, OH, OW)
+
+    Examples
+    --------
+    >>> conv_transpose3d(torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2)).shape
+    torch.Size([1, 1, 3, 3, 3])
+    """
     return _convolve_transposed(
         3, input, weight, bias, stride, padding, output_padding, groups, dilation
     )

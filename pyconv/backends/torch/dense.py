@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,7 +14,7 @@ from pyconv.functional.loss import cross_entropy_with_gradient
 
 __all__ = ["batch_norm", "cross_entropy", "linear", "log_softmax", "relu"]
 
-Grads = tuple[torch.Tensor | None, ...]
+Grads: TypeAlias = "tuple[torch.Tensor | None, ...]"
 
 
 class _Linear(torch.autograd.Function):
@@ -189,7 +189,22 @@ class _CrossEntropy(torch.autograd.Function):
 def linear(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """`torch.nn.functional.linear`: `input` (..., in), `weight` (out, in), `bias` (out,)."""
+    """`torch.nn.functional.linear`: `input` (..., in), `weight` (out, in), `bias` (out,).
+
+    Parameters
+    ----------
+    input, weight, bias
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (..., out)
+
+    Examples
+    --------
+    >>> linear(torch.ones(1, 3), torch.ones(2, 3))
+    tensor([[3., 3.]])
+    """
     if (
         not covers(input, weight, bias)
         or weight.dim() != 2
@@ -203,7 +218,22 @@ def linear(
 
 
 def relu(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-    """`torch.nn.functional.relu`; in place it is torch's own."""
+    """`torch.nn.functional.relu`; in place it is torch's own.
+
+    Parameters
+    ----------
+    input : Tensor
+    inplace : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> relu(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
     if inplace or not covers(input):
         return torch.nn.functional.relu(input, inplace)
     return _ReLU.apply(input)
@@ -215,7 +245,22 @@ def log_softmax(
     _stacklevel: int = 3,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
-    """`torch.nn.functional.log_softmax`: along `dim`; torch's own if `dtype` asks for another."""
+    """`torch.nn.functional.log_softmax`: along `dim`; torch's own if `dtype` asks for another.
+
+    Parameters
+    ----------
+    input, dim, dtype
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, the shape of `input`
+
+    Examples
+    --------
+    >>> log_softmax(torch.zeros(1, 1), dim=1)
+    tensor([[0.]])
+    """
     if dim is None or not covers(input) or dtype not in (None, input.dtype) or input.dim() == 0:
         return torch.nn.functional.log_softmax(input, dim, _stacklevel, dtype)
     if not -input.dim() <= dim < input.dim():

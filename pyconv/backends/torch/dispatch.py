@@ -220,6 +220,10 @@ def enabled() -> Iterator[None]:
     too. What pyconv does not compute goes to torch. A backward pass runs on pyconv if it is itself
     within a context, wherever the forward pass ran.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> import torch

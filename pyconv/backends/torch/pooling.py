@@ -169,7 +169,22 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """`torch.nn.functional.max_pool1d`: `max_pool2d` of one row."""
+    """`torch.nn.functional.max_pool1d`: `max_pool2d` of one row.
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, C, OL)
+
+    Examples
+    --------
+    >>> max_pool1d(torch.tensor([[[1.0, 3.0]]]), 2)
+    tensor([[[3.]]])
+    """
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -242,7 +257,22 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> torch.Tensor:
-    """`torch.nn.functional.avg_pool1d`: `avg_pool2d` of one row."""
+    """`torch.nn.functional.avg_pool1d`: `avg_pool2d` of one row.
+
+    Parameters
+    ----------
+    input, kernel_size, stride, padding, ceil_mode, count_include_pad
+        As of torch's function.
+
+    Returns
+    -------
+    Tensor, shape (N, C, OL)
+
+    Examples
+    --------
+    >>> avg_pool1d(torch.tensor([[[1.0, 3.0]]]), 2)
+    tensor([[[2.]]])
+    """
     return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
