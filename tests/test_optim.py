@@ -120,6 +120,14 @@ def test_l1_adds_the_sign_of_the_value() -> None:
     np.testing.assert_allclose(parameter.value, [2 - 1.7, -3 - 0.2, -1.0])
 
 
+def test_l1_of_adamw_is_part_of_the_gradient_and_its_decay_is_not() -> None:
+    one, other = Parameter(np.array([2.0, -3.0])), Parameter(np.array([2.0, -3.0]))
+    one.grad[...], other.grad[...] = [1.0, 1.0], [1.5, 0.5]
+    AdamW([one], 0.1, weight_decay=0.2, l1=0.5).step()
+    AdamW([other], 0.1, weight_decay=0.2).step()
+    np.testing.assert_allclose(one.value, other.value, rtol=1e-15)
+
+
 @pytest.mark.parametrize(("make", "name", "options"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_step_changes_values_in_place_and_only_them(

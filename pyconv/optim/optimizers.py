@@ -267,7 +267,8 @@ class AdamW(Adam):
     parameters : iterable of Parameter
     lr, betas, eps
         As of `Adam`.
-    weight_decay : float
+    weight_decay, l1 : float
+        `l1` is a penalty in the gradient, as of `Adam`.
 
     Examples
     --------
@@ -286,8 +287,9 @@ class AdamW(Adam):
         eps: float = 1e-8,
         *,
         weight_decay: float = 1e-2,
+        l1: float = 0.0,
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, weight_decay=weight_decay)
+        super().__init__(parameters, lr, betas, eps, weight_decay=weight_decay, l1=l1)
         # Not a penalty in the gradient, so the base class is not to see it.
         self.weight_decay, self.decoupled_weight_decay = 0.0, weight_decay
 

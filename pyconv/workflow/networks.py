@@ -56,8 +56,10 @@ class Settings:
     ----------
     width : float
         1 is stages of 16 and 32 channels and a hidden layer of 64.
-    dropout, weight_decay, lr : float
-        `lr` is the peak of a cosine schedule, `weight_decay` that of AdamW.
+    depth : int
+        Convolutions in a stage.
+    dropout, weight_decay, l1, lr : float
+        `lr` is the peak of a cosine schedule, `weight_decay` (L2) and `l1` are those of AdamW.
     augment : str
         A key of `AUGMENTATIONS`.
     length : float
@@ -66,8 +68,10 @@ class Settings:
     """
 
     width: float = 1.0
+    depth: int = 1
     dropout: float = 0.0
     weight_decay: float = 0.0
+    l1: float = 0.0
     lr: float = 3e-3
     augment: str = "none"
     length: float = 1.0
@@ -79,8 +83,10 @@ def search_space(width: float, *, images: bool) -> dict[str, list[Any]]:
     weight_decay = [1e-4, 1e-3, 1e-2, 1e-1] if images else [1e-3, 1e-2, 1e-1, 1.0]
     return {
         "width": [width / 4, width / 2, width, 2 * width],
+        "depth": [1, 2] if images else [1],
         "dropout": [0.0, 0.1, 0.3, 0.5],
         "weight_decay": weight_decay,
+        "l1": [0.0, 0.0, 1e-6, 1e-5],
         "lr": [1e-3, 3e-3, 1e-2],
         "augment": list(AUGMENTATIONS) if images else ["none"],
         "length": [0.25, 0.5, 1.0],
@@ -99,6 +105,7 @@ def build_network(
         (H, W),
         channels=[max(1, round(16 * settings.width)) << stage for stage in range(stages)],
         hidden=max(1, round(64 * settings.width)),
+        depth=settings.depth,
         dropout=settings.dropout,
         rng=rng,
     )
@@ -126,7 +133,12 @@ def train_network(
     history = fit(
         model,
         problem.loss(),
-        AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay),
+        AdamW(
+            model.parameters(),
+            settings.lr,
+            weight_decay=settings.weight_decay,
+            l1=settings.l1,
+        ),
         train,
         epochs=epochs,
         batch_size=batch_size,
