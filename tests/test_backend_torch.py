@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 # How many of the samples of torch 2.13, of either dtype, pyconv computes. The others: transposed
 # convolutions whose output padding exceeds the stride, tensors without axes or without channels,
 # losses that are not the mean or whose targets are probabilities, log_softmax that is to return
-# another dtype, pools over volumes.
+# another dtype.
 COVERED = {
     "conv1d": 10,
     "conv2d": 30,
@@ -33,10 +33,10 @@ COVERED = {
     "conv_transpose3d": 8,
     "max_pool1d": 864,
     "max_pool2d": 1440,
-    "max_pool3d": 0,
+    "max_pool3d": 576,
     "avg_pool1d": 9,
     "avg_pool2d": 7,
-    "avg_pool3d": 0,
+    "avg_pool3d": 8,
     "linear": 18,
     "batch_norm": 20,
     "relu": 4,
@@ -139,8 +139,58 @@ def test_enabled_agrees_with_every_sample(
     assert covered >= COVERED[name]
 
 
+def volume(rng: np.random.Generator, kind: str) -> Any:
+    """Values most of which are there several times, with as many special ones as go into most windows."""
+    values = rng.integers(-2, 3, (2, 2, 5, 6, 7)).astype(np.float64)
+    values[rng.random(values.shape) < 0.2] = float(kind)
+    return torch.from_numpy(values).requires_grad_()
+
+
+VOLUME_WINDOWS: list[tuple[Any, ...]] = [  # kernel, stride, padding, dilation, ceil_mode
+    (2, 2, 0, 1, False),
+    ((3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 2, 1), False),
+    ((2, 3, 2), (2, 3, 2), (0, 1, 1), 1, True),
+    ((1, 3, 3), (1, 2, 2), (0, 1, 1), 1, True),
+    ((3, 1, 1), (2, 1, 1), (1, 0, 0), (2, 1, 1), True),
+]
+
+
+@pytest.mark.parametrize("through", ["function", "enabled"])
+@pytest.mark.parametrize("kind", ["0", "nan", "inf", "-inf"])
+@pytest.mark.parametrize("window", VOLUME_WINDOWS, ids=str)
+def test_pools_over_volumes_in_two_passes_are_those_in_one(
+    window: tuple[Any, ...], kind: str, through: str, rng: np.random.Generator
+) -> None:
+    """Which of equal maxima wins, NaN, infinities; and averages of averages."""
+    x = volume(rng, kind)
+    function = backend if through == "function" else torch.nn.functional
+    with backend.enabled() if through == "enabled" else nullcontext():
+        ours = function.max_pool3d(x, *window, return_indices=True)
+        averages = function.avg_pool3d(x, *window[:3], window[4], False)
+    assert_agrees(ours, torch.nn.functional.max_pool3d(x, *window, return_indices=True), [x], rng)
+    expected = torch.nn.functional.avg_pool3d(x, *window[:3], window[4], False)
+    assert_agrees(averages.nan_to_num(), expected.nan_to_num(), [x], rng)
+    assert torch.equal(averages.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize(
+    "name", ["max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d"]
+)
+def test_kernels_larger_than_the_image_are_left_to_torch(
+    name: str, rng: np.random.Generator
+) -> None:
+    """It takes them with `ceil_mode`, but for averages of volumes."""
+    x, options = draw(rng, 1, 1, *(2,) * int(name[-2])), {"stride": 3, "ceil_mode": True}
+    theirs = getattr(torch.nn.functional, name)
+    ours = getattr(backend, name)(x, 3, **options)
+    assert_agrees(ours, theirs(x, 3, **options), [x], rng)
+    with backend.enabled():
+        ours = theirs(x, 3, **options)
+    assert_agrees(ours, theirs(x, 3, **options), [x], rng)
+
+
 # OpInfo has no errors of the others.
-WITH_ERRORS = ["conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"]
+WITH_ERRORS = [name for name in IN_CONTEXT if "transpose" not in name]
 
 
 @pytest.mark.parametrize("through", ["function", "enabled"])
@@ -245,6 +295,10 @@ GRADIENTS: dict[
         lambda x: backend.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True),
         (distinct(r, 1, 2, 5, 6),),
     ),
+    "max_pool3d": lambda r: (
+        lambda x: backend.max_pool3d(x, (2, 3, 2), (2, 1, 2), (1, 1, 0), ceil_mode=True),
+        (distinct(r, 1, 2, 3, 4, 5),),
+    ),
     "avg_pool1d": lambda r: (
         lambda x: backend.avg_pool1d(x, 3, stride=2, padding=1),
         (draw(r, 2, 2, 6),),
@@ -252,6 +306,14 @@ GRADIENTS: dict[
     "avg_pool2d": lambda r: (
         lambda x: backend.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
         (draw(r, 1, 2, 5, 6),),
+    ),
+    "avg_pool3d": lambda r: (
+        lambda x: backend.avg_pool3d(x, (2, 3, 2), 2, 1, ceil_mode=True, count_include_pad=False),
+        (draw(r, 1, 2, 3, 4, 5),),
+    ),
+    "avg_pool3d_divided": lambda r: (
+        lambda x: backend.avg_pool3d(x, 2, 1, divisor_override=3),
+        (draw(r, 2, 2, 3, 3),),
     ),
     "linear": lambda r: (backend.linear, (draw(r, 2, 3, 4), draw(r, 5, 4), draw(r, 5))),
     "relu": lambda r: (backend.relu, (distinct(r, 3, 4),)),
@@ -292,7 +354,17 @@ def test_gradients_are_those_of_differences(name: str, rng: np.random.Generator)
 
 
 @pytest.mark.parametrize(
-    "name", ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "max_pool2d", "avg_pool2d"]
+    "name",
+    [
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose2d",
+        "max_pool2d",
+        "avg_pool2d",
+        "max_pool3d",
+        "avg_pool3d",
+    ],
 )
 def test_gradients_within_enabled_are_those_of_differences(
     name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch

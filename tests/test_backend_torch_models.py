@@ -202,9 +202,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return call
 
-    monkeypatch.setitem(convolution.FORWARD, 2, counting(F.conv2d))
-    for name in ("max_pool2d", "avg_pool2d"):
-        monkeypatch.setattr(F, name, counting(getattr(F, name)))
+    for table in (convolution.FORWARD, pooling.MAX, pooling.AVG):
+        monkeypatch.setitem(table, 2, counting(table[2]))
     return calls
 
 
@@ -260,8 +259,11 @@ def test_replace_layers_knows_every_layer(rng: np.random.Generator) -> None:
         (nn.MaxPool1d(2), (2, 2, 8)),
         (nn.MaxPool2d(2, return_indices=True), (2, 2, 8, 8)),
         (nn.MaxPool2d(2), (2, 2, 8, 8)),
+        (nn.MaxPool3d(2, return_indices=True), (2, 2, 4, 4, 4)),
+        (nn.MaxPool3d(2), (2, 2, 4, 4, 4)),
         (nn.AvgPool1d(2), (2, 2, 8)),
         (nn.AvgPool2d(2, padding=1), (2, 2, 8, 8)),
+        (nn.AvgPool3d(2, padding=1), (2, 2, 4, 4, 4)),
         (nn.Linear(8, 3), (2, 5, 8)),
         (nn.BatchNorm1d(2), (4, 2)),
         (nn.BatchNorm2d(2, momentum=None), (4, 2, 3, 3)),

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyconv import functional as F
 from pyconv.backends.torch.convolution import (
     BACKWARD_BIAS,
     BACKWARD_INPUT,
@@ -26,7 +26,15 @@ from pyconv.backends.torch.convolution import (
     transposable,
     transposed_shape,
 )
-from pyconv.backends.torch.pooling import images, poolable, pooled
+from pyconv.backends.torch.pooling import (
+    AVG,
+    AVG_BACKWARD,
+    MAX,
+    MAX_BACKWARD,
+    images,
+    poolable,
+    pooled,
+)
 from pyconv.backends.torch.tensors import array, covers, each, run
 
 __all__ = ["enabled"]
@@ -99,7 +107,13 @@ def _options(
     return Options(each(stride, axes), each(padding, axes), each(dilation, axes), groups)
 
 
+def _step(stride: Sequence[int], kernel_size: list[int], axes: int) -> tuple[Any, ...]:
+    """Return the stride, which is that of windows side by side if it is empty."""
+    return each(stride or kernel_size, axes)
+
+
 def _max_pool(
+    axes: int,
     input: torch.Tensor,
     kernel_size: list[int],
     stride: Sequence[int] = (),
@@ -107,22 +121,23 @@ def _max_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Any:
-    if not poolable(input, 2, kernel_size, padding):
+    if not poolable(input, axes, kernel_size, padding, dilation):
         return NotImplemented
-    output, indices = F.max_pool2d(
-        array(images(input, 2)),
-        each(kernel_size, 2),
-        stride=each(stride, 2) if stride else None,
-        padding=each(padding, 2),
-        dilation=each(dilation, 2),
+    output, indices = MAX[axes](
+        array(images(input, axes)),
+        each(kernel_size, axes),
+        stride=_step(stride, kernel_size, axes),
+        padding=each(padding, axes),
+        dilation=each(dilation, axes),
         ceil_mode=ceil_mode,
         return_indices=True,
     )
     results = map(torch.from_numpy, (output, indices.astype("int64")))
-    return tuple(pooled(result, input, 2) for result in results)
+    return tuple(pooled(result, input, axes) for result in results)
 
 
 def _max_pool_backward(
+    axes: int,
     grad_output: torch.Tensor,
     input: torch.Tensor,
     kernel_size: list[int],
@@ -132,30 +147,38 @@ def _max_pool_backward(
     ceil_mode: bool,
     indices: torch.Tensor,
 ) -> Any:
-    if not covers(grad_output, input) or input.numel() == 0:
+    # Where the windows were not pyconv's, neither are the indices.
+    if not covers(grad_output) or not poolable(input, axes, kernel_size, padding, dilation):
         return NotImplemented
-    grad, where = images(grad_output, 2), images(indices, 2).int()
-    return pooled(run(F.max_pool2d_backward, grad, where, _shape(input)), input, 2)
+    grad, where = images(grad_output, axes), images(indices, axes).int()
+    return pooled(run(MAX_BACKWARD[axes], grad, where, _shape(input, axes)), input, axes)
 
 
-def _avg_pool(input: torch.Tensor, kernel_size: list[int], *window: Any, **named: Any) -> Any:
-    options = _avg_window(kernel_size, *window, **named)
-    if not poolable(input, 2, kernel_size, options["padding"]):
+def _avg_pool(
+    axes: int, input: torch.Tensor, kernel_size: list[int], *window: Any, **named: Any
+) -> Any:
+    options = _avg_window(axes, kernel_size, *window, **named)
+    if not poolable(input, axes, kernel_size, options["padding"]):
         return NotImplemented
-    return pooled(run(F.avg_pool2d, images(input, 2), **options), input, 2)
+    return pooled(run(AVG[axes], images(input, axes), **options), input, axes)
 
 
 def _avg_pool_backward(
-    grad_output: torch.Tensor, input: torch.Tensor, kernel_size: list[int], *window: Any
+    axes: int,
+    grad_output: torch.Tensor,
+    input: torch.Tensor,
+    kernel_size: list[int],
+    *window: Any,
 ) -> Any:
-    options = _avg_window(kernel_size, *window)
-    if not covers(grad_output, input) or not poolable(input, 2, kernel_size, options["padding"]):
+    options = _avg_window(axes, kernel_size, *window)
+    if not covers(grad_output, input) or not poolable(input, axes, kernel_size, options["padding"]):
         return NotImplemented
-    grad = run(F.avg_pool2d_backward, images(grad_output, 2), _shape(input), **options)
-    return pooled(grad, input, 2)
+    grad = run(AVG_BACKWARD[axes], images(grad_output, axes), _shape(input, axes), **options)
+    return pooled(grad, input, axes)
 
 
 def _avg_window(
+    axes: int,
     kernel_size: list[int],
     stride: Sequence[int] = (),
     padding: Any = 0,
@@ -164,27 +187,31 @@ def _avg_window(
     divisor_override: int | None = None,
 ) -> dict[str, Any]:
     return {
-        "kernel_size": each(kernel_size, 2),
-        "stride": each(stride, 2) if stride else None,
-        "padding": each(padding, 2),
+        "kernel_size": each(kernel_size, axes),
+        "stride": _step(stride, kernel_size, axes),
+        "padding": each(padding, axes),
         "ceil_mode": ceil_mode,
         "count_include_pad": count_include_pad,
         "divisor_override": divisor_override,
     }
 
 
-def _shape(input: torch.Tensor) -> tuple[int, ...]:
-    return tuple(images(input, 2).shape)
+def _shape(input: torch.Tensor, axes: int) -> tuple[int, ...]:
+    return tuple(images(input, axes).shape)
 
 
 # Each returns NotImplemented where torch shall do it.
 _KERNELS: dict[Any, Callable[..., Any]] = {
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
-    aten.max_pool2d_with_indices.default: _max_pool,
-    aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
-    aten.avg_pool2d.default: _avg_pool,
-    aten.avg_pool2d_backward.default: _avg_pool_backward,
+    aten.max_pool2d_with_indices.default: partial(_max_pool, 2),
+    aten.max_pool2d_with_indices_backward.default: partial(_max_pool_backward, 2),
+    aten.max_pool3d_with_indices.default: partial(_max_pool, 3),
+    aten.max_pool3d_with_indices_backward.default: partial(_max_pool_backward, 3),
+    aten.avg_pool2d.default: partial(_avg_pool, 2),
+    aten.avg_pool2d_backward.default: partial(_avg_pool_backward, 2),
+    aten.avg_pool3d.default: partial(_avg_pool, 3),
+    aten.avg_pool3d_backward.default: partial(_avg_pool_backward, 3),
 }
 
 # In inference mode torch does not take these apart before the mode sees them.
@@ -196,6 +223,7 @@ _COMPOSITES = {
     aten.conv_transpose3d.input,
     aten.max_pool1d_with_indices.default,
     aten.max_pool2d.default,
+    aten.max_pool3d.default,
     aten.avg_pool1d.default,
 }
 
@@ -213,10 +241,10 @@ class _Mode(TorchDispatchMode):
 
 @contextmanager
 def enabled() -> Iterator[None]:
-    """Run torch's convolutions and 2-D pools on pyconv within the context, in this thread.
+    """Run torch's convolutions and pools on pyconv within the context, in this thread.
 
-    It replaces ``aten::convolution``, ``aten::max_pool2d_with_indices``, ``aten::avg_pool2d`` and the
-    gradient of each, and so works for any model, under `torch.no_grad` and `torch.inference_mode`
+    It replaces ``aten::convolution``, ``aten::max_pool2d_with_indices``, ``aten::avg_pool2d``, their
+    like for volumes and the gradient of each, and so works for any model, under `torch.no_grad` and `torch.inference_mode`
     too. What pyconv does not compute goes to torch. A backward pass runs on pyconv if it is itself
     within a context, wherever the forward pass ran.
 

@@ -26,6 +26,7 @@ _FUNCTIONS: dict[Any, Any] = _PLAIN | {
     # How torch calls its functions of these names when it is asked for indices.
     torch.nn.functional.max_pool1d_with_indices: pooling.max_pool1d,
     torch.nn.functional.max_pool2d_with_indices: pooling.max_pool2d,
+    torch.nn.functional.max_pool3d_with_indices: pooling.max_pool3d,
 }
 
 
@@ -75,12 +76,20 @@ class MaxPool2d(_Backed, torch.nn.MaxPool2d):
     """`torch.nn.MaxPool2d` on pyconv."""
 
 
+class MaxPool3d(_Backed, torch.nn.MaxPool3d):
+    """`torch.nn.MaxPool3d` on pyconv."""
+
+
 class AvgPool1d(_Backed, torch.nn.AvgPool1d):
     """`torch.nn.AvgPool1d` on pyconv."""
 
 
 class AvgPool2d(_Backed, torch.nn.AvgPool2d):
     """`torch.nn.AvgPool2d` on pyconv."""
+
+
+class AvgPool3d(_Backed, torch.nn.AvgPool3d):
+    """`torch.nn.AvgPool3d` on pyconv."""
 
 
 class Linear(_Backed, torch.nn.Linear):

@@ -3,14 +3,37 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from pyconv import functional as F
+from pyconv.backends.torch import volumes
 from pyconv.backends.torch.tensors import array, covers, each, run
 
-__all__ = ["avg_pool1d", "avg_pool2d", "images", "max_pool1d", "max_pool2d", "poolable", "pooled"]
+__all__ = [
+    "AVG",
+    "AVG_BACKWARD",
+    "MAX",
+    "MAX_BACKWARD",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "images",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "poolable",
+    "pooled",
+]
+
+# By the number of axes that a window has.
+MAX: dict[int, Callable[..., Any]] = {2: F.max_pool2d, 3: volumes.max_pool3d}
+MAX_BACKWARD = {2: F.max_pool2d_backward, 3: volumes.max_pool3d_backward}
+AVG = {2: F.avg_pool2d, 3: volumes.avg_pool3d}
+AVG_BACKWARD = {2: F.avg_pool2d_backward, 3: volumes.avg_pool3d_backward}
 
 
 class _MaxWindow(NamedTuple):
@@ -37,7 +60,8 @@ class _MaxPool(torch.autograd.Function):
     def forward(
         ctx: Any, input: torch.Tensor, window: _MaxWindow
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        output, where = F.max_pool2d(array(input), **window._asdict(), return_indices=True)
+        pool = MAX[len(window.kernel_size)]
+        output, where = pool(array(input), **window._asdict(), return_indices=True)
         indices = torch.from_numpy(where)
         ctx.save_for_backward(indices)
         ctx.shape = input.shape
@@ -57,7 +81,7 @@ class _Scatter(torch.autograd.Function):
         ctx: Any, grad_output: torch.Tensor, indices: torch.Tensor, shape: tuple[int, ...]
     ) -> torch.Tensor:
         ctx.save_for_backward(indices)
-        return run(F.max_pool2d_backward, grad_output, indices, tuple(shape))
+        return run(MAX_BACKWARD[len(shape) - 2], grad_output, indices, tuple(shape))
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -72,7 +96,7 @@ class _AvgPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: torch.Tensor, window: _AvgWindow) -> torch.Tensor:
         ctx.shape, ctx.window = input.shape, window
-        return run(F.avg_pool2d, input, **window._asdict())
+        return run(AVG[len(window.kernel_size)], input, **window._asdict())
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -85,7 +109,8 @@ class _AvgPoolGradient(torch.autograd.Function):
         ctx: Any, grad_output: torch.Tensor, shape: tuple[int, ...], window: _AvgWindow
     ) -> torch.Tensor:
         ctx.window = window
-        return run(F.avg_pool2d_backward, grad_output, tuple(shape), **window._asdict())
+        gradient = AVG_BACKWARD[len(window.kernel_size)]
+        return run(gradient, grad_output, tuple(shape), **window._asdict())
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -93,19 +118,19 @@ class _AvgPoolGradient(torch.autograd.Function):
 
 
 def images(input: torch.Tensor, axes: int) -> torch.Tensor:
-    """Return (N, C, H, W), with the axes that are not there of size 1."""
+    """Return (N, C, H, W), with the axes that are not there of size 1, or (N, C, D, H, W)."""
     batch = input if input.dim() == axes + 2 else input.unsqueeze(0)
-    return batch if axes == 2 else batch.unsqueeze(2)
+    return batch.unsqueeze(2) if axes == 1 else batch
 
 
 def pooled(result: torch.Tensor, input: torch.Tensor, axes: int) -> torch.Tensor:
     """Return a result for `images` with the axes of `input`."""
-    batch = result if axes == 2 else result.squeeze(2)
+    batch = result.squeeze(2) if axes == 1 else result
     return batch if input.dim() == axes + 2 else batch.squeeze(0)
 
 
-def _both(value: Any, axes: int, absent: int) -> tuple[int, ...]:
-    """Return an option of `axes` axes for (H, W)."""
+def _spread(value: Any, axes: int, absent: int) -> tuple[int, ...]:
+    """Return an option of `axes` axes for (H, W) or, of three, (D, H, W)."""
     return (absent,) * (2 - axes) + each(value, axes)
 
 
@@ -115,18 +140,27 @@ def _step(stride: Any, kernel_size: Any) -> Any:
     return kernel_size if absent else stride
 
 
-def poolable(input: torch.Tensor, axes: int, kernel_size: Any, padding: Any) -> bool:
+def poolable(
+    input: torch.Tensor, axes: int, kernel_size: Any, padding: Any, dilation: Any = 1
+) -> bool:
     """Return whether both libraries pool this.
 
-    torch refuses empty images, and padding of more than half of the kernel.
+    torch refuses empty images, and padding of more than half of the kernel. pyconv refuses kernels larger
+    than the padded image, which torch takes with `ceil_mode`, and planes of which int32 has not enough
+    indices; those of the maxima of a volume's planes, D * OH * OW, count too.
     """
-    zeros, sizes = each(padding, axes), each(kernel_size, axes)
-    return (
-        covers(input)
-        and input.dim() in (axes + 1, axes + 2)
-        and 0 not in input.shape[input.dim() - axes - 1 :]
-        and len(zeros) == len(sizes)
-        and all(2 * zero <= size for zero, size in zip(zeros, sizes, strict=True))
+    options = (each(kernel_size, axes), each(padding, axes), each(dilation, axes))
+    if (
+        not covers(input)
+        or input.dim() not in (axes + 1, axes + 2)
+        or 0 in input.shape[input.dim() - axes - 1 :]
+        or any(len(option) != axes for option in options)
+    ):
+        return False
+    padded = [size + 2 * zero for size, zero in zip(input.shape[-axes:], options[1], strict=True)]
+    return math.prod(padded) < 2**31 and all(
+        2 * zero <= kernel and step * (kernel - 1) < size
+        for kernel, zero, step, size in zip(*options, padded, strict=True)
     )
 
 
@@ -141,19 +175,19 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     step = _step(stride, kernel_size)
-    if not poolable(input, axes, kernel_size, padding):
+    if not poolable(input, axes, kernel_size, padding, dilation):
         theirs = getattr(torch.nn.functional, f"max_pool{axes}d")
         return theirs(input, kernel_size, step, padding, dilation, ceil_mode, return_indices)
     window = _MaxWindow(
-        _both(kernel_size, axes, 1),
-        _both(step, axes, 1),
-        _both(padding, axes, 0),
-        _both(dilation, axes, 1),
+        _spread(kernel_size, axes, 1),
+        _spread(step, axes, 1),
+        _spread(padding, axes, 0),
+        _spread(dilation, axes, 1),
         ceil_mode,
     )
     planes = images(input, axes)
     if not return_indices and not (torch.is_grad_enabled() and input.requires_grad):
-        return pooled(run(F.max_pool2d, planes, **window._asdict()), input, axes)
+        return pooled(run(MAX[max(axes, 2)], planes, **window._asdict()), input, axes)
     output, indices = _MaxPool.apply(planes, window)
     if return_indices:
         return pooled(output, input, axes), pooled(indices.long(), input, axes)
@@ -222,6 +256,19 @@ def max_pool2d(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+def max_pool3d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """`torch.nn.functional.max_pool3d`: `max_pool2d` of the planes, then of what it leaves along D."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
 def _avg_pool(
     axes: int,
     input: torch.Tensor,
@@ -239,9 +286,9 @@ def _avg_pool(
             input, kernel_size, step, padding, ceil_mode, count_include_pad, *divisor_override
         )
     window = _AvgWindow(
-        _both(kernel_size, axes, 1),
-        _both(step, axes, 1),
-        _both(padding, axes, 0),
+        _spread(kernel_size, axes, 1),
+        _spread(step, axes, 1),
+        _spread(padding, axes, 0),
         ceil_mode,
         count_include_pad,
         divisor_override[0] if divisor_override else None,
@@ -307,4 +354,19 @@ def avg_pool2d(
     """
     return _avg_pool(
         2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+def avg_pool3d(
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> torch.Tensor:
+    """`torch.nn.functional.avg_pool3d`: `avg_pool2d` of the planes, then of what it leaves along D."""
+    return _avg_pool(
+        3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
