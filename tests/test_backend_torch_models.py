@@ -17,7 +17,7 @@ from pyconv import functional as F
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
 from pyconv.backends import torch as backend
-from pyconv.backends.torch import convolution, modules
+from pyconv.backends.torch import convolution, modules, pooling
 from torch_checks import assert_agrees, draw, first, made_by_pyconv
 
 # Tensors -----------------------------------------------------------------------------------------
