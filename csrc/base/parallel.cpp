@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 constexpr index_t kMaxThreads = 1024;
 // Work that is not worth waking a worker for, and not even worth sharing with one that is awake.
 constexpr double kWakeNanoseconds = 50e3;
-constexpr double kShareNanoseconds = 10e3;
+constexpr double kShareNanoseconds = 20e3;
 // How long a worker stays awake: the next part of an op, or of a network, soon follows.
 constexpr auto kSpinTime = std::chrono::microseconds(100);
 constexpr auto kYieldTime = std::chrono::milliseconds(2);
