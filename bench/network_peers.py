@@ -107,11 +107,12 @@ def inference_peers(model: Layer, input: Array, threads: int) -> Iterator[tuple[
         data = convert(model, input.shape, dynamic_batch=False).SerializeToString()
     except ImportError:
         return
-    yield from _onnxruntime(data, input, threads)
+    yield from onnxruntime_inference(data, input, threads)
     yield from _openvino(data, input, threads)
 
 
-def _onnxruntime(data: bytes, input: Array, threads: int) -> Iterator[tuple[str, Infer]]:
+def onnxruntime_inference(data: bytes, input: Array, threads: int) -> Iterator[tuple[str, Infer]]:
+    """Yield onnxruntime, if it is installed, with a model that is an ONNX file's content."""
     try:
         ort: Any = importlib.import_module("onnxruntime")
     except ImportError:

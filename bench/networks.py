@@ -132,25 +132,25 @@ def _train(
     name: str, batch: int, threads: int, options: argparse.Namespace
 ) -> tuple[dict[str, Step], dict[str, str]]:
     """Return a training step of every subject, and what is wrong with those left out."""
-    model, x, labels = _training_case(name, np.float32)
+    model, x, labels = training_case(name, np.float32)
     steps: dict[str, Step] = {}
     wrong: dict[str, str] = {}
     torch = _torch(threads)
     if torch is not None:
         module = torch_module(torch, model)
         for peer, network, tensor in torch_formats(torch, module, x):
-            steps[peer] = _torch_step(torch, network, tensor, labels)
+            steps[peer] = torch_step(torch, network, tensor, labels)
             if options.compile:
-                steps[f"{peer} compiled"] = _torch_step(
+                steps[f"{peer} compiled"] = torch_step(
                     torch, torch.compile(network), tensor, labels
                 )
-        problem = _compare_gradients(torch, *_training_case(name, np.float64))
+        problem = _compare_gradients(torch, *training_case(name, np.float64))
         if problem:
             wrong, steps = dict.fromkeys(steps, problem), {}
     return {"pyconv": pyconv_step(model, x, labels), **steps}, wrong
 
 
-def _training_case(name: str, dtype: DTypeLike) -> tuple[Layer, Array, Array]:
+def training_case(name: str, dtype: DTypeLike) -> tuple[Layer, Array, Array]:
     """Return a network, a batch and its labels; the same numbers in both dtypes."""
     make, shape = TRAINING[name]
     model = make(rng=np.random.default_rng(0), dtype=dtype)
@@ -175,7 +175,8 @@ def pyconv_step(model: Layer, x: Array, labels: Array) -> Step:
     return step
 
 
-def _torch_step(torch: Any, network: Any, x: Any, labels: Array) -> Step:
+def torch_step(torch: Any, network: Any, x: Any, labels: Array) -> Step:
+    """Return the same step of a torch module."""
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM)
     targets = torch.from_numpy(labels)
 
@@ -340,14 +341,14 @@ def _memory(text: str, threads: int) -> int:
 def _child(subject: str, name: str, threads: int) -> int:
     """Train a few steps and print the peak resident memory in MiB."""
     pyconv.set_num_threads(threads)
-    model, x, labels = _training_case(name, np.float32)
+    model, x, labels = training_case(name, np.float32)
     if subject == "pyconv":
         step = pyconv_step(model, x, labels)
     else:
         torch = _torch(threads)
         module = torch_module(torch, model)
         del model
-        step = _torch_step(torch, module, torch.from_numpy(x), labels)
+        step = torch_step(torch, module, torch.from_numpy(x), labels)
     for _ in range(5):
         step()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

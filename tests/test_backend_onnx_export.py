@@ -157,6 +157,29 @@ def test_convert_agrees_with_onnxruntime(name: str, rng: np.random.Generator) ->
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-5)
 
 
+# Less than full images where the weights of the linear layers grow with them.
+NETWORKS: dict[str, tuple[Callable[..., Layer], int]] = {
+    "vgg16": (models.VGG16, 64),
+    "resnet50": (models.ResNet50, 224),
+    "mobilenet_v2": (models.MobileNetV2, 224),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_agree_with_onnxruntime(name: str, rng: np.random.Generator) -> None:
+    """With random weights and statistics, on random images."""
+    network, size = NETWORKS[name]
+    model = network(image_size=size, rng=rng).eval()
+    for _, part in model.named_layers():
+        if isinstance(part, L.BatchNorm2d):
+            part.running_mean[...] = rng.uniform(-0.1, 0.1, part.num_features)
+            part.running_var[...] = rng.uniform(0.8, 1.25, part.num_features)
+    x = rng.standard_normal((1, 3, size, size), dtype=np.float32)
+    expected = run_onnxruntime(convert(model, x.shape), x)
+    # Of the largest logit: single ones cancel.
+    assert np.abs(model(x) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_convert_keeps_names_and_the_state(rng: np.random.Generator) -> None:
     layer, x = make("lenet", rng)
     before = layer.state_dict()
