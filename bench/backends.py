@@ -22,7 +22,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ class Case:
 
     name: str
     calls: dict[str, Call]
-    answers: dict[str, Callable[[], Sequence[Array]]]  # of the same subjects, to be compared
+    answers: Mapping[str, Callable[[], Sequence[Array]]]  # of the same subjects, to be compared
 
     def without(self, subjects: Sequence[str]) -> Case:
         """Return the case with some subjects left out."""
@@ -74,7 +74,7 @@ class Case:
         expected = ours[1]()
         found = {}
         for subject, answer in others:
-            error = max(map(_error, answer(), expected, strict=True))
+            error = max(_error(*pair) for pair in zip(answer(), expected, strict=True))
             if not error <= TOLERANCE:
                 found[subject] = f"differs by {error:.1e} of the largest value"
         return found
@@ -84,9 +84,17 @@ def _error(got: Array, expected: Array) -> float:
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 
-def _infer(name: str, calls: dict[str, Callable[[], Array]]) -> Case:
-    answers = {subject: lambda call=call: [call()] for subject, call in calls.items()}
+def _infer(name: str, calls: Mapping[str, Callable[[], Array]]) -> Case:
+    answers = {subject: partial(_alone, call) for subject, call in calls.items()}
     return Case(name, dict(calls), answers)
+
+
+def _alone(call: Callable[[], Array]) -> list[Array]:
+    return [call()]
+
+
+def _first(run: Callable[..., Sequence[Array]], *arguments: Any) -> Array:
+    return run(*arguments)[0]
 
 
 # Hosts -------------------------------------------------------------------------------------------
@@ -113,9 +121,9 @@ def onnx_cases(threads: int, text: str) -> Iterator[Case]:
         rep, evaluator = backend.prepare(model), reference.ReferenceEvaluator(model)
         feed = {model.graph.input[0].name: x}
         calls: dict[str, Callable[[], Array]] = {
-            "pyconv": lambda rep=rep: rep.run([x])[0],
+            "pyconv": partial(_first, rep.run, [x]),
             **dict(onnxruntime_inference(model.SerializeToString(), x, threads)),
-            "onnx reference": lambda run=evaluator.run, feed=feed: run(None, feed)[0],
+            "onnx reference": partial(_first, evaluator.run, None, feed),
         }
         yield _infer(name, calls)
 
