@@ -265,7 +265,31 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """`torch.nn.functional.max_pool3d`: `max_pool2d` of the planes, then of what it leaves along D."""
+    """Largest value of each window: `torch.nn.functional.max_pool3d`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, D, H, W) or (C, D, H, W)
+    kernel_size, stride, padding, dilation, ceil_mode, return_indices
+        As in torch.
+
+    Returns
+    -------
+    output : Tensor, shape (N, C, OD, OH, OW) or (C, OD, OH, OW)
+    indices : Tensor of int64, the same shape
+        ``(d * H + h) * W + w`` of each maximum; only if `return_indices`.
+
+    Notes
+    -----
+    `max_pool2d` of the planes, then of what it leaves along D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyconv.backends.torch import max_pool3d
+    >>> max_pool3d(torch.arange(8.0).view(1, 2, 2, 2), 2)
+    tensor([[[[7.]]]])
+    """
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -366,7 +390,29 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> torch.Tensor:
-    """`torch.nn.functional.avg_pool3d`: `avg_pool2d` of the planes, then of what it leaves along D."""
+    """Average of each window: `torch.nn.functional.avg_pool3d`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, D, H, W) or (C, D, H, W)
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        As in torch.
+
+    Returns
+    -------
+    Tensor, shape (N, C, OD, OH, OW) or (C, OD, OH, OW)
+
+    Notes
+    -----
+    `avg_pool2d` of the planes, then of what it leaves along D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyconv.backends.torch import avg_pool3d
+    >>> avg_pool3d(torch.arange(8.0).view(1, 2, 2, 2), 2)
+    tensor([[[[3.5000]]]])
+    """
     return _avg_pool(
         3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
