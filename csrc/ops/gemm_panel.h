@@ -26,27 +26,13 @@ struct ColumnRun {
     const T* residual = nullptr;  // laid out as C
 };
 
-// Rows of a matrix that will be read soon, `step` apart, a cache line of each.
-template <typename T>
-struct Rows {
-    const T* first = nullptr;
-    index_t count = 0, step = 0;
-
-    // Asks for one of `parts` of them: memory answers while a tile is computed, if it is not asked for all
-    // at once.
-    void fetch(index_t part, index_t parts) const {
-        for (index_t r = count * part / parts; r < count * (part + 1) / parts; ++r)
-            __builtin_prefetch(first + r * step);
-    }
-};
-
 // C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
 // a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
 // C are written by the micro-kernel itself.
 template <typename T>
 void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                     index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
-                    const Epilogue<T>& epilogue, const Rows<T>& wanted = {}) {
+                    const Epilogue<T>& epilogue) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
     // Rows that are not packed can be cut anywhere: into tiles of nearly equal height, since one of a
@@ -59,7 +45,6 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         const index_t mr = end - i;
         const T* a = k.a_padded ? a_block + tile_row * a_panel : a_block + i * k.a_step;
         if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
-        wanted.fetch(tile_row, tiles);
         if (adjacent) {
             T* c = runs[0].c + i * ldc;
             if (runs[0].residual != nullptr) e.residual = runs[0].residual + i * ldc;
