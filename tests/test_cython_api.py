@@ -16,6 +16,7 @@ import pytest
 
 import pyconv
 from checks import assert_exact
+from children import run_python
 from pyconv import functional as F
 
 COMPILER = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
@@ -67,6 +68,11 @@ def output_size(int64_t H, int64_t W, int64_t K, int64_t stride, int64_t padding
     pc.conv2d_output_size(&s, &OH, &OW)
     return OH, OW
 
+def average_with_dilation(double[:, :, :, ::1] x, double[:, :, :, ::1] y):
+    cdef pc.pyconv_pool2d s = pc.pool2d_shape(1, 1, 5, 5, 2, 2)
+    s.dilation_h = s.dilation_w = 2
+    pc.avg_pool2d(&s, x, y)
+
 def product_by_pointers(double[::1] a, double[::1] b):
     cdef double c = 0
     with nogil:
@@ -76,6 +82,7 @@ def product_by_pointers(double[::1] a, double[::1] b):
 
 C = """
 #include <Python.h>
+#include <pthread.h>
 #include <pyconv.h>
 
 static PyObject *blur(PyObject *self, PyObject *arguments) {
@@ -91,7 +98,29 @@ static PyObject *blur(PyObject *self, PyObject *arguments) {
     return Py_BuildValue("ff", output[0], output[8]);
 }
 
-static PyMethodDef methods[] = {{"blur", blur, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+static const pyconv_api *api;
+static int code = -1;
+static float image[4 * 16 * 32 * 32], weight[16 * 16], output[4 * 16 * 32 * 32];
+
+static void *convolve(void *unused) {
+    pyconv_conv2d shape = {.N = 4, .C = 16, .H = 32, .W = 32, .OC = 16, .KH = 1, .KW = 1,
+                           .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .groups = 1};
+    code = api->conv2d_float(&shape, image, weight, NULL, output);
+    return unused;
+}
+
+/* In a thread of C's own, while this one keeps the GIL. */
+static PyObject *in_thread(PyObject *self, PyObject *unused) {
+    pthread_t thread;
+    api = pyconv_import();
+    if (api == NULL || pthread_create(&thread, NULL, convolve, NULL) != 0) return NULL;
+    pthread_join(thread, NULL);
+    return PyLong_FromLong(code);
+}
+
+static PyMethodDef methods[] = {{"blur", blur, METH_VARARGS, NULL},
+                                {"in_thread", in_thread, METH_NOARGS, NULL},
+                                {NULL, NULL, 0, NULL}};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "in_c", NULL, -1, methods};
 PyMODINIT_FUNC PyInit_in_c(void) { return PyModule_Create(&module); }
 """
@@ -100,7 +129,7 @@ PyMODINIT_FUNC PyInit_in_c(void) { return PyModule_Create(&module); }
 def _compiled(source: Path) -> ModuleType:
     """Compile a C file into an extension beside it, and import that."""
     library = source.with_suffix(".so")
-    command = [COMPILER, "-O1", "-shared", "-fPIC", str(source), "-o", str(library)]
+    command = [COMPILER, "-O1", "-shared", "-fPIC", "-pthread", str(source), "-o", str(library)]
     command += [f"-I{sysconfig.get_path('include')}", f"-I{pyconv.get_include()}"]
     subprocess.run(command, check=True)
     spec = importlib.util.spec_from_file_location(source.stem, library)
@@ -188,12 +217,29 @@ def test_wrong_sizes_raise_and_name_the_argument(downstream: Any) -> None:
         downstream.pool2d(x, x, np.zeros(x.shape, np.int32), x, x, x, 3, 1, 2)
 
 
+def test_averages_have_no_dilation(downstream: Any) -> None:
+    with pytest.raises(ValueError, match="avg_pool2d: dilation is not 1"):
+        downstream.average_with_dilation(np.zeros((1, 1, 5, 5)), np.zeros((1, 1, 3, 3)))
+
+
 def test_c(tmp_path: Path) -> None:
     (tmp_path / "in_c.c").write_text(C)
     module = _compiled(tmp_path / "in_c.c")
     assert module.blur(2) == (0 + 1 + 4 + 5, 10 + 11 + 14 + 15)
     with pytest.raises(RuntimeError, match="conv2d: weight"):
         module.blur(5)
+
+
+def test_a_thread_that_python_does_not_know_never_waits_for_the_gil(tmp_path: Path) -> None:
+    (tmp_path / "in_c.c").write_text(C)
+    _compiled(tmp_path / "in_c.c")
+    script = f"""
+        from importlib import machinery, util
+        loader = machinery.ExtensionFileLoader("in_c", {str(tmp_path / "in_c.so")!r})
+        module = util.module_from_spec(util.spec_from_loader("in_c", loader))
+        print(module.in_thread())
+        """
+    assert run_python(script, timeout=60) == "0"
 
 
 def test_numba() -> None:

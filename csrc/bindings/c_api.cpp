@@ -54,8 +54,11 @@ ConvShape shape_of(const char* function, const pyconv_conv2d* s) {
     return ConvShape::make(function, input, weight, stride, padding, dilation, s->groups);
 }
 
-Pool2dShape shape_of(const char* function, const pyconv_pool2d* s) {
+Pool2dShape shape_of(const char* function, const pyconv_pool2d* s, bool average = false) {
     check_pointer(function, "shape", s, true);
+    check(!average || (s->dilation_h == 1 && s->dilation_w == 1), function,
+          ": dilation is not 1, got (", s->dilation_h, ", ", s->dilation_w,
+          "); expected none for averages");
     return Pool2dShape::make(function, {s->N, s->C, s->H, s->W},
                              {.kernel_size = {s->KH, s->KW},
                               .stride = {s->stride_h, s->stride_w},
@@ -192,7 +195,7 @@ template <typename T>
 int avg_pool2d(const pyconv_pool2d* shape, const T* input, T* output) noexcept {
     const char* function = "avg_pool2d";
     return guarded(function, [&] {
-        const Pool2dShape s = shape_of(function, shape);
+        const Pool2dShape s = shape_of(function, shape, true);
         check_planes(function, s, "input", input, "output", output);
         pyconv::avg_pool2d<T>(s, 0, input, output);
     });
@@ -202,7 +205,7 @@ template <typename T>
 int avg_pool2d_backward(const pyconv_pool2d* shape, const T* grad_output, T* grad_input) noexcept {
     const char* function = "avg_pool2d_backward";
     return guarded(function, [&] {
-        const Pool2dShape s = shape_of(function, shape);
+        const Pool2dShape s = shape_of(function, shape, true);
         check_planes(function, s, "grad_input", grad_input, "grad_output", grad_output);
         pyconv::avg_pool2d_backward<T>(s, 0, grad_output, grad_input);
     });

@@ -37,8 +37,11 @@ class WithoutGil {
     PyThreadState* state_;
 };
 
-// Runs pending signal handlers (Ctrl-C) from a thread without the GIL; what they raise is thrown.
+// Runs pending signal handlers (Ctrl-C) from a thread without the GIL; what they raise is thrown. A thread that
+// Python does not know, which the C API may be called from, has no handlers to run, and may be waited for by the
+// thread that has the GIL.
 inline void check_signals() {
+    if (PyGILState_GetThisThreadState() == nullptr) return;
     try {
         const pybind11::gil_scoped_acquire gil;
         if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
