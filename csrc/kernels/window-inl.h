@@ -196,7 +196,7 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
     if (filters == 4) return run(window_sums<T, 4, 3, 1, AnyTaps>);
     if (filters == 2) return run(window_sums<T, 2, 3, 2, AnyTaps>);
     const index_t stride = w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
-    // The kernel `depthwise` leaves to this one what is dilated, has 7 x 7 taps or is a phase of a gradient.
+    // The kernel `depthwise` leaves to this one what is large, dilated, has 7 x 7 taps or is a phase of a gradient.
     switch (w.tap_rows < 10 ? stride * 10 + w.tap_rows : 0) {
         case 13:
             return run(window_sums<T, 1, 4, 2, TapColumn<3, 1>>);
@@ -205,8 +205,14 @@ void window(index_t filters, const WindowWalk& w, const T* in, const T* weights,
             return run(window_sums<T, 1, 4, 2, TapColumn<1, 1>>);
         case 12:
             return run(window_sums<T, 1, 4, 2, TapColumn<2, 1>>);
+        case 15:
+            return run(window_sums<T, 1, 5, 2, TapColumn<5, 1>>);
         case 17:
             return run(window_sums<T, 1, 4, 2, TapColumn<7, 1>>);
+        case 23:
+            return run(window_sums<T, 1, 4, 2, TapColumn<3, 2>>);
+        case 25:
+            return run(window_sums<T, 1, 4, 2, TapColumn<5, 2>>);
 #endif
         default:
             return run(window_sums<T, 1, 4, 2, AnyTaps>);
