@@ -166,6 +166,8 @@ def _grid() -> Iterator[Conv2dCase]:
     yield _named("padding_beyond_kernel", KH=2, KW=2, padding=((2, 0), (0, 3)))
     yield _named("kernel_covers_image", H=3, W=3, padding=0)
     yield _named("kernel_larger_than_image", H=2, W=3, KH=5, KW=5, padding=2)
+    yield _named("1x1_many_tiles", KH=1, KW=1, padding=0, C=3, OC=40, H=9, W=11)
+    yield _named("3x3_many_tiles", C=3, OC=40, H=9, W=11)
     yield _named("one_pixel", N=1, C=1, H=1, W=1, OC=1, KH=1, KW=1, padding=0)
     yield _named("images5", N=5, H=6, W=5)
 

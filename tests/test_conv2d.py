@@ -83,11 +83,14 @@ def test_conv2d_and_gradients_are_exact_on_any_legal_case(
 def test_conv2d_epilogue_is_exact_on_integers(
     case: Conv2dCase, algorithm: str, isa: str, dtype: DType
 ) -> None:
-    x, w, b, _ = case.integers(dtype)
+    x, w, b, residual = case.integers(dtype)
     expected = integer_results(case)[0] + reference.double(b)[:, None, None]
     options = {**case.options, "algorithm": algorithm}
     assert_exact(F.conv2d(x, w, b, **options), expected)
     assert_exact(F.conv2d(x, w, b, activation="relu", **options), np.maximum(expected, 0))
+    expected += residual
+    y = F.conv2d(x, w, b, activation="relu", residual=residual, **options)
+    assert_exact(y, np.maximum(expected, 0))
 
 
 @every_case
