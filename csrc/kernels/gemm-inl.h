@@ -18,12 +18,20 @@
 
 namespace pyconv::PYCONV_ISA {
 
-// The next smaller number of rows that has a kernel: up to 6, every one.
-constexpr int fewer_rows(int rows) { return rows > 6 ? (rows == 12 ? 8 : 6) : rows - 1; }
-constexpr bool has_kernel_of_its_own(int rows) { return rows <= 6; }
+// A tile of more rows than this is cut in two at an edge of C: six rows of two vectors already hide the
+// latency of the multiply-add, and each height needs code of its own.
+constexpr int kMaxEdgeRows = 6;
 
 // How a tile finds its operands; see KLoop.
-enum class Walk { Packed, Strided, OffsetsA, OffsetsB };
+enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
+
+// A tile of more cache lines than can be on their way at once. The k-loop then takes two steps at a time, as
+// counting takes issue slots that multiply-adds could have, and fetches lines on the side; in a small tile both
+// cost more than they save.
+template <typename T, int MR, int NV>
+constexpr bool is_large_tile() {
+    return MR * NV * Vec<T>::lanes * index_t{sizeof(T)} > 8 * 64;
+}
 
 // The epilogue for mr x nr values of a tile that gemm left in scratch, tile_row values a row; c_step is
 // the step between columns of C.
@@ -72,35 +80,27 @@ void merge_tile(index_t mr, index_t nr, const T* tile, index_t tile_row, T* c, i
 }
 
 // C[i, j] = epilogue(sum over k of a[k][i] * b[k][j]) for MR rows and NV vectors of columns; ldc is the
-// step between rows of C. Unless it is kWhole, C has only `rows` of these rows, and its last vector only
-// `last` values: nothing else of C is touched, nor of A and B where they are strided; packed ones are
-// padded.
+// step between rows of C. Unless it is kWhole, the last vector of C has only `last` values: nothing else of
+// C is touched, nor of B where it is strided; packed panels are padded.
 //
-// Where A is strided, one pointer serves three rows (x86 adds a register once or twice to an address):
-// a pointer a row would not fit into the registers. Rows beyond the edge repeat the first one.
+// Where A lies by rows, one pointer serves three of them (x86 adds a register once or twice to an address):
+// a pointer a row would not fit into the registers.
 //
 // With kPackB, the values of B go to `packed` on their way.
 template <typename T, int MR, int NV, Walk kWalk, bool kWhole, bool kMaskB = false,
           bool kPackB = false>
 inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a, const T* b, T* c,
                                                      index_t ldc, const Epilogue<T>& e,
-                                                     index_t rows, index_t last,
-                                                     T* packed = nullptr) {
+                                                     index_t last, T* packed = nullptr) {
     using V = Vec<T>;
-    constexpr index_t L = V::lanes;
-    constexpr bool kExact = kWhole || has_kernel_of_its_own(MR);
-    constexpr bool kByThrees = kWalk == Walk::Strided && kExact;
+    constexpr index_t L = V::lanes, kLine = 64 / index_t{sizeof(T)};
     constexpr int kThrees = (MR + 2) / 3;
     const T* threes[kThrees];
-    if constexpr (kByThrees)
+    if constexpr (kWalk == Walk::Rows)
         for (int i = 0; i < kThrees; ++i) threes[i] = a + 3 * i * k.a_step;
-    index_t a_row[MR];
-    for (index_t i = 0; i < MR; ++i) {
-        const index_t row = kExact || i < rows ? i : 0;
-        a_row[i] = kWalk == Walk::OffsetsA  ? k.a_row[row]
-                   : kWalk == Walk::Strided ? row * k.a_step
-                                            : i;
-    }
+    const T* rows[MR];
+    if constexpr (kWalk == Walk::OffsetsA)
+        for (int i = 0; i < MR; ++i) rows[i] = a + k.a_row[i];
     typename V::Lanes last_lanes;
     if constexpr (!kWhole) last_lanes = V::lanes_before(last);
     const auto load = [&](const T* p, int j, bool whole) {
@@ -109,52 +109,66 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         return V::load(p + j * L);
     };
 
+    // C is the one operand that no packing has touched: it is fetched while the k-loop runs, but of a large tile
+    // row by row, since all at once would hold up the loads of A and B.
+    // (always_inline: GCC takes a function that only fetches for one without effect, and drops the call.)
+    const auto fetch = [&](const T* c_row) __attribute__((always_inline)) {
+        for (index_t j = 0; j < NV * L; j += kLine) __builtin_prefetch(c_row + j, 1);
+    };
+    constexpr bool kLarge = kWhole && is_large_tile<T, MR, NV>();
+    for (int i = 0; kWhole && !kLarge && i < MR; ++i) fetch(c + i * ldc);
+
     V acc[MR][NV];
-    for (int i = 0; i < MR; ++i) {
-        // Fetched while the k-loop runs: C is the one operand that no packing has touched.
-        if (kWhole) __builtin_prefetch(c + i * ldc, 1);
+    for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
-    }
-    for (index_t step = 0; step < k.steps; ++step) {
-        const T* ak = kWalk == Walk::OffsetsA ? a + k.a_offset[step] : a;
+    [[maybe_unused]] const index_t ahead = kLarge && k.next != nullptr ? 0 : NV * L;
+    const auto add_step = [&](index_t step) __attribute__((always_inline)) {
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
+        const index_t offset = kWalk == Walk::OffsetsA ? k.a_offset[step] : 0;
         V bv[NV];
         for (int j = 0; j < NV; ++j) bv[j] = load(bk, j, !kMaskB);
         if constexpr (kPackB) {
             for (int j = 0; j < NV; ++j) bv[j].store(packed + j * L);
             packed += NV * L;
-            __builtin_prefetch(bk + 2 * NV * L - 1);
+            for (index_t j = kLine; j <= NV * L; j += kLine) __builtin_prefetch(bk + ahead + j - 1);
         }
         for (int i = 0; i < MR; ++i) {
-            const T* ai = kByThrees ? threes[i / 3] + i % 3 * k.a_step : ak + a_row[i];
+            const T* ai = kWalk == Walk::OffsetsA ? rows[i] + offset
+                          : kWalk == Walk::Rows   ? threes[i / 3] + i % 3 * k.a_step
+                                                  : a + i;
             const V factor = V::broadcast(*ai);
             for (int j = 0; j < NV; ++j) acc[i][j] = fma(factor, bv[j], acc[i][j]);
         }
-        if constexpr (kByThrees)
-            for (int i = 0; i < kThrees; ++i) threes[i] += k.a_k;
-        a += k.a_k;
+        if constexpr (kWalk == Walk::Rows)
+            for (int i = 0; i < kThrees; ++i) ++threes[i];
+        if (kWalk != Walk::Rows) a += k.a_k;
         if (kWalk != Walk::OffsetsB) b += k.b_k;
-    }
-
-    // A large tile at an edge goes by way of memory: the code of all its steps, for each of its forms, would be
-    // half of the library.
-    if constexpr (!kWhole && !kExact) {
-        T tile[MR * NV * L];
-        PYCONV_UNROLL(16)
-        for (int i = 0; i < MR; ++i) {
-            PYCONV_UNROLL(4)
-            for (int j = 0; j < NV; ++j) acc[i][j].store(tile + (i * NV + j) * L);
+    };
+    index_t step = 0;
+    if constexpr (kLarge) {
+        const T* c_row = c;
+        const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
+        for (; step + 2 <= end; step += 2, c_row += ldc) {
+            add_step(step);
+            add_step(step + 1);
+            fetch(c_row);
         }
-        return merge_tile(rows, (NV - 1) * L + last, tile, NV * L, c, ldc, 1, e);
+        const char* next =
+            k.next != nullptr ? static_cast<const char*>(k.next) : reinterpret_cast<const char*>(c);
+        for (; step + 2 <= k.steps; step += 2, next += k.next_step) {
+            add_step(step);
+            add_step(step + 1);
+            __builtin_prefetch(next);
+        }
     }
+    for (; step < k.steps; ++step) add_step(step);
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
-    const auto each = [&](auto&& step) {
+    const auto each = [&](auto&& change) {
         PYCONV_UNROLL(16)
         for (int i = 0; i < MR; ++i) {
-            if (!kWhole && i >= rows) break;
             PYCONV_UNROLL(4)
-            for (int j = 0; j < NV; ++j) step(acc[i][j], i, j);
+            for (int j = 0; j < NV; ++j) change(acc[i][j], i, j);
         }
     };
     if (e.alpha != 1) {
@@ -182,13 +196,13 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
 template <typename T, int MR, int NV>
 void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilogue<T>& e) {
     if (k.b_offset != nullptr) {
-        gemm_tile<T, MR, NV, Walk::OffsetsB, true>(k, a, b, c, ldc, e, MR, 0);
+        gemm_tile<T, MR, NV, Walk::OffsetsB, true>(k, a, b, c, ldc, e, 0);
     } else if (k.a_offset != nullptr) {
-        gemm_tile<T, MR, NV, Walk::OffsetsA, true>(k, a, b, c, ldc, e, MR, 0);
+        gemm_tile<T, MR, NV, Walk::OffsetsA, true>(k, a, b, c, ldc, e, 0);
     } else if (k.a_step == 1) {
-        gemm_tile<T, MR, NV, Walk::Packed, true>(k, a, b, c, ldc, e, MR, 0);
+        gemm_tile<T, MR, NV, Walk::Columns, true>(k, a, b, c, ldc, e, 0);
     } else {
-        gemm_tile<T, MR, NV, Walk::Strided, true>(k, a, b, c, ldc, e, MR, 0);
+        gemm_tile<T, MR, NV, Walk::Rows, true>(k, a, b, c, ldc, e, 0);
     }
 }
 
@@ -198,9 +212,9 @@ template <typename T, int MR, int NV>
 void gemm_packing(const KLoop& k, const T* a, const T* b, T* packed, T* c, index_t ldc,
                   const Epilogue<T>& e) {
     if (k.a_step == 1) {
-        gemm_tile<T, MR, NV, Walk::Packed, true, false, true>(k, a, b, c, ldc, e, MR, 0, packed);
+        gemm_tile<T, MR, NV, Walk::Columns, true, false, true>(k, a, b, c, ldc, e, 0, packed);
     } else {
-        gemm_tile<T, MR, NV, Walk::Strided, true, false, true>(k, a, b, c, ldc, e, MR, 0, packed);
+        gemm_tile<T, MR, NV, Walk::Rows, true, false, true>(k, a, b, c, ldc, e, 0, packed);
     }
 }
 
@@ -209,24 +223,41 @@ void gemm_packing(const KLoop& k, const T* a, const T* b, T* packed, T* c, index
 template <typename T, int MR, int NV>
 void gemm_edge(index_t mr, index_t nr, const KLoop& k, const T* a, const T* b, T* c, index_t ldc,
                const Epilogue<T>& e) {
-    if constexpr (MR > 1) {
-        if (mr <= fewer_rows(MR))
-            return gemm_edge<T, fewer_rows(MR), NV>(mr, nr, k, a, b, c, ldc, e);
+    if constexpr (MR > kMaxEdgeRows) {
+        static_assert(MR <= 2 * kMaxEdgeRows);
+        if (mr <= kMaxEdgeRows) return gemm_edge<T, kMaxEdgeRows, NV>(mr, nr, k, a, b, c, ldc, e);
+        const index_t upper = (mr + 1) / 2;
+        gemm_edge<T, kMaxEdgeRows, NV>(upper, nr, k, a, b, c, ldc, e);
+        KLoop lower = k;
+        Epilogue<T> rest = e;
+        if (k.a_offset != nullptr) {
+            lower.a_row += upper;
+        } else {
+            a += upper * k.a_step;
+        }
+        if (e.row_bias != nullptr) rest.row_bias += upper;
+        if (e.residual != nullptr) rest.residual += upper * ldc;
+        return gemm_edge<T, kMaxEdgeRows, NV>(mr - upper, nr, lower, a, b, c + upper * ldc, ldc,
+                                              rest);
+    } else if constexpr (MR > 1) {
+        if (mr < MR) return gemm_edge<T, MR - 1, NV>(mr, nr, k, a, b, c, ldc, e);
     }
     constexpr index_t L = Vec<T>::lanes;
     static_assert(NV == 2);
     const auto tile = [&](auto vectors, index_t last) {
         constexpr int kVectors = decltype(vectors)::value;
         if (k.b_offset != nullptr) {
-            gemm_tile<T, MR, kVectors, Walk::OffsetsB, false>(k, a, b, c, ldc, e, mr, last);
+            gemm_tile<T, MR, kVectors, Walk::OffsetsB, false>(k, a, b, c, ldc, e, last);
         } else if (k.a_offset != nullptr) {
-            gemm_tile<T, MR, kVectors, Walk::OffsetsA, false>(k, a, b, c, ldc, e, mr, last);
-        } else if (k.a_padded && k.b_padded) {
-            gemm_tile<T, MR, kVectors, Walk::Packed, false>(k, a, b, c, ldc, e, mr, last);
+            gemm_tile<T, MR, kVectors, Walk::OffsetsA, false>(k, a, b, c, ldc, e, last);
+        } else if (k.b_padded && k.a_step == 1) {
+            gemm_tile<T, MR, kVectors, Walk::Columns, false>(k, a, b, c, ldc, e, last);
         } else if (k.b_padded) {
-            gemm_tile<T, MR, kVectors, Walk::Strided, false>(k, a, b, c, ldc, e, mr, last);
+            gemm_tile<T, MR, kVectors, Walk::Rows, false>(k, a, b, c, ldc, e, last);
+        } else if (k.a_step == 1) {
+            gemm_tile<T, MR, kVectors, Walk::Columns, false, true>(k, a, b, c, ldc, e, last);
         } else {
-            gemm_tile<T, MR, kVectors, Walk::Strided, false, true>(k, a, b, c, ldc, e, mr, last);
+            gemm_tile<T, MR, kVectors, Walk::Rows, false, true>(k, a, b, c, ldc, e, last);
         }
     };
     if (nr > L) {

@@ -45,6 +45,7 @@ inline constexpr Kernels<T> kTable = {
     .MC = index_t{144} / PYCONV_MR * PYCONV_MR,
     .KC = kKC<T>,
     .NC = index_t{2048},
+    .fetches_ahead = is_large_tile<T, PYCONV_MR, PYCONV_NV>(),
     .gemm = gemm<T, PYCONV_MR, PYCONV_NV>,
     .gemm_packing = gemm_packing<T, PYCONV_MR, PYCONV_NV>,
     .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,

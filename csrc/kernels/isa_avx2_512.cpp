@@ -6,5 +6,5 @@
 #define PYCONV_VECTOR_BYTES 64
 #define PYCONV_MR 12
 #define PYCONV_NV 2
-#define PYCONV_KC 256
+#define PYCONV_KC 384
 #include "kernels/instantiate-inl.h"

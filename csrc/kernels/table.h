@@ -26,7 +26,8 @@ enum class Activation { None, Relu, Relu6, Hardswish };
 struct KLoop {
     index_t steps;
     index_t a_k = 0;
-    index_t a_step = 1;  // between the MR values of A that one step needs; 1 with b_offset
+    index_t a_step =
+        1;  // between the MR values of A that one step needs; 1 with b_offset, or if a_k is not
     index_t b_k = 0;
     const index_t* b_offset = nullptr;
     // With a_offset, value i of A at step k is a[a_row[i] + a_offset[k]]: a weight gradient, whose rows
@@ -37,6 +38,10 @@ struct KLoop {
     // needed. Implied for B by both kinds of offsets.
     bool b_padded = false;
     bool a_padded = false;
+    // What a whole tile fetches into the caches for later ones, if the kernel fetches_ahead: a cache line every
+    // second step, next_step bytes from one to the next.
+    const void* next = nullptr;
+    index_t next_step = 0;
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias +
@@ -319,11 +324,13 @@ struct Lines {
 template <typename T>
 struct Kernels {
     // Tile of the gemm kernel, and the cache blocks that go with it (Low et al., "Analytical
-    // Modeling Is Enough for High-Performance BLIS", 2016): a KC x NR panel of B takes half of L1,
-    // an MC x KC block of A under half of L2, a KC x NC block of B a share of L3.
+    // Modeling Is Enough for High-Performance BLIS", 2016): a KC x NR panel of B takes half of L1
+    // (with AVX-512 it comes from L2, at a third of what L2 can give), an MC x KC block of A under half of L2,
+    // a KC x NC block of B a share of L3.
     index_t lanes;  // values in a vector
     index_t MR, NR;
     index_t MC, KC, NC;
+    bool fetches_ahead;
 #define PYCONV_MEMBER(name, result, ...) result (*name)(__VA_ARGS__);
     PYCONV_KERNELS(PYCONV_MEMBER)
 #undef PYCONV_MEMBER

@@ -252,14 +252,12 @@ class WeightGradient {
         }
     }
 
-    // A block of the result for each of some panels: all segments of a chunk, `rows` rows in tiles of nearly
-    // equal height.
+    // A block of the result for each of some panels: all segments of a chunk.
     void add_chunk(index_t steps, const T* a, const T* b, const index_t* row_offset,
                    const index_t* pixel_offset, index_t rows, index_t panel, index_t panels,
                    bool accumulate, T* blocks, index_t block_step) const {
         const index_t NR = kernel.NR;
         const index_t segment = even_block(steps, kSegmentPixels, 1);
-        const index_t tiles = ceil_div(rows, kernel.MR);
         for (index_t p = 0; p < steps; p += segment) {
             KLoop k{.steps = std::min(segment, steps - p), .b_k = NR, .b_padded = true};
             k.a_offset = pixel_offset + p;
@@ -268,15 +266,14 @@ class WeightGradient {
                 const T* from = b + ((panel + j) * steps + p) * NR;
                 T* block = blocks + j * block_step;
                 const index_t columns = std::min(NR, OC - (panel + j) * NR);
-                for (index_t i = 0; i < tiles; ++i) {
-                    const index_t r = rows * i / tiles, mr = rows * (i + 1) / tiles - r;
+                for_each_tile(rows, kernel.MR, true, [&](index_t, index_t r, index_t mr) {
                     k.a_row = row_offset + r;
                     if (mr == kernel.MR && columns == NR) {
                         kernel.gemm(k, a, from, block + r * NR, NR, e);
                     } else {
                         kernel.gemm_edge(mr, columns, k, a, from, block + r * NR, NR, e);
                     }
-                }
+                });
             }
         }
     }

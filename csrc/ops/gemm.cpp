@@ -66,12 +66,13 @@ bool packs_b(const Gemm<T>& g, const Kernels<T>& kernel) {
     return g.M > kernel.MR && (g.N < kernel.NR || !stays_in_cache<T>(g.K, g.N, g.b_row));
 }
 
-// A likewise; rows that are k-contiguous are read as streams, which a few passes may do again.
+// A likewise, if its rows or its columns are contiguous; rows that are k-contiguous are read as streams, which a few passes may do again.
 template <typename T>
 bool packs_a(const Gemm<T>& g, const Kernels<T>& kernel) {
     const index_t passes = ceil_div(g.N, kernel.NR);
+    if (g.a_col != 1 && g.a_row != 1) return true;
     if (g.a_col == 1) return passes > kPackPasses && !stays_in_cache<T>(1, g.M * g.K, 1);
-    return passes > 1 && !(g.a_row == 1 && stays_in_cache<T>(g.K, g.M, g.a_col));
+    return passes > 1 && !stays_in_cache<T>(g.K, g.M, g.a_col);
 }
 
 // C^T = B^T A^T
@@ -195,7 +196,8 @@ class BlockedGemm {
                     const T* b_panel = b.data + p * b.panel;
                     if (pack_here && g.b_col == 1) {
                         pack_and_multiply_panel<T>(kernel, mc, k, a_panels, a.panel, b_panel,
-                                                   g.b_row, packed.data(), {&run, 1}, g.c_row, e);
+                                                   g.b_row, packed.data(), {&run, 1}, g.c_row, e,
+                                                   p + 1 < b_panels);
                         continue;
                     }
                     if (pack_here) {

@@ -17,6 +17,21 @@ inline index_t even_block(index_t size, index_t limit, index_t multiple) {
         multiple, round_up(ceil_div(size, std::max<index_t>(1, ceil_div(size, limit))), multiple));
 }
 
+// Calls body(tile, i, mr) for tiles of rows i .. i + mr: whole ones, and what is left. A few rows alone would
+// wait for their own sums, so that the last whole tile shares with them, where rows can be cut anywhere.
+template <typename Body>
+inline __attribute__((always_inline)) void for_each_tile(index_t rows, index_t MR, bool anywhere,
+                                                         Body&& body) {
+    constexpr index_t kFew = 4;
+    index_t mr = 0;
+    for (index_t i = 0, tile = 0; i < rows; i += mr, ++tile) {
+        const index_t left = rows - i;
+        const bool shares = anywhere && left > MR && left < MR + kFew;
+        mr = shares ? (left + 1) / 2 : std::min(left, MR);
+        body(tile, i, mr);
+    }
+}
+
 // Columns first .. first + count of a panel go to c, c + c_step, ... in row 0 of C.
 template <typename T>
 struct ColumnRun {
@@ -26,45 +41,60 @@ struct ColumnRun {
     const T* residual = nullptr;  // laid out as C
 };
 
+// The panel of B after the one that is being multiplied, as it lies in memory: each tile of rows fetches a
+// part of it, for there is not bandwidth enough to read it all in the time of the tile that packs it.
+template <typename T>
+struct Ahead {
+    const T* data = nullptr;
+    index_t step = 0, steps = 0, width = 0;  // between its rows; how many; values in each
+
+    static constexpr index_t kLine = 64 / index_t{sizeof(T)};
+    // Tiles that it takes: one fetches a line of half of the rows.
+    index_t tiles() const { return 2 * (width / kLine); }
+
+    void fill(KLoop& k, index_t tile) const {
+        const bool some = tile < tiles();
+        const index_t last = (tile / 2 + 1) * kLine - 1, row = tile % 2 * (steps / 2);
+        k.next = some ? data + row * step + last : nullptr;
+        k.next_step = some ? step * index_t{sizeof(T)} : 0;
+    }
+};
+
 // C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
 // a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
 // C are written by the micro-kernel itself.
 template <typename T>
 void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                     index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
-                    const Epilogue<T>& epilogue) {
+                    const Epilogue<T>& epilogue, const Ahead<T>& ahead = {}) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
-    // Rows that are not packed can be cut anywhere: into tiles of nearly equal height, since one of a
-    // few rows alone would wait for its own sums.
-    const index_t tiles = ceil_div(mc, MR);
     Epilogue<T> e = epilogue;
-    for (index_t tile_row = 0; tile_row < tiles; ++tile_row) {
-        const index_t i = k.a_padded ? tile_row * MR : mc * tile_row / tiles;
-        const index_t end = k.a_padded ? std::min(i + MR, mc) : mc * (tile_row + 1) / tiles;
-        const index_t mr = end - i;
-        const T* a = k.a_padded ? a_block + tile_row * a_panel : a_block + i * k.a_step;
+    KLoop loop = k;
+    for_each_tile(mc, MR, !k.a_padded, [&](index_t tile, index_t i, index_t mr) {
+        if (ahead.data != nullptr) ahead.fill(loop, tile + 1);
+        const T* a = k.a_padded ? a_block + tile * a_panel : a_block + i * k.a_step;
         if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
         if (adjacent) {
             T* c = runs[0].c + i * ldc;
             if (runs[0].residual != nullptr) e.residual = runs[0].residual + i * ldc;
             if (mr == MR && runs[0].count == NR) {
-                kernel.gemm(k, a, b, c, ldc, e);
+                kernel.gemm(loop, a, b, c, ldc, e);
             } else {
                 kernel.gemm_edge(mr, runs[0].count, k, a, b, c, ldc, e);
             }
-            continue;
+            return;
         }
-        alignas(64) T tile[kMaxTile];
-        kernel.gemm_edge(mr, runs.back().first + runs.back().count, k, a, b, tile, NR, {});
+        alignas(64) T values[kMaxTile];
+        kernel.gemm_edge(mr, runs.back().first + runs.back().count, k, a, b, values, NR, {});
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> part = e;
             if (part.col_bias != nullptr) part.col_bias += run.first;
             if (run.residual != nullptr) part.residual = run.residual + i * ldc;
-            kernel.merge_tile(mr, run.count, tile + run.first, NR, run.c + i * ldc, ldc, run.c_step,
-                              part);
+            kernel.merge_tile(mr, run.count, values + run.first, NR, run.c + i * ldc, ldc,
+                              run.c_step, part);
         }
-    }
+    });
 }
 
 // multiply_panel for a panel of B that is not packed yet, of rows that lie b_step apart: `packed` takes it,
@@ -73,7 +103,7 @@ template <typename T>
 void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                              index_t a_panel, const T* b, index_t b_step, T* packed,
                              std::span<const ColumnRun<T>> runs, index_t ldc,
-                             const Epilogue<T>& epilogue) {
+                             const Epilogue<T>& epilogue, bool has_next) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const ColumnRun<T>& run = runs.front();
     if (runs.size() > 1 || run.c_step != 1 || run.count < NR || mc < MR) {
@@ -82,6 +112,10 @@ void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& 
     }
     KLoop unpacked = k;
     unpacked.b_k = b_step;
+    Ahead<T> ahead;
+    if (has_next && kernel.fetches_ahead) ahead = {b + NR, b_step, k.steps, NR};
+    if (mc < ahead.tiles() * MR) ahead = {};
+    if (ahead.data != nullptr) ahead.fill(unpacked, 0);
     Epilogue<T> e = epilogue;
     e.residual = run.residual;
     kernel.gemm_packing(unpacked, a_block, b, packed, run.c, ldc, e);
@@ -93,7 +127,7 @@ void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& 
     e = epilogue;
     if (e.row_bias != nullptr) e.row_bias += MR;
     multiply_panel<T>(kernel, mc - MR, k, a_block + (k.a_padded ? a_panel : MR * k.a_step), a_panel,
-                      packed, {&rest, 1}, ldc, e);
+                      packed, {&rest, 1}, ldc, e, ahead);
 }
 
 // The k-loop over a packed panel of A and one of B.

@@ -235,7 +235,8 @@ class Task {
                 const GridRun& run = panel.runs[0];
                 pack_and_multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0],
                                            kernel.MR * kc, matrix + run.n * g.source_image + run.pw,
-                                           g.plane(), b, to, g.output_m, e);
+                                           g.plane(), b, to, g.output_m, e,
+                                           &panel != &panels.back());
             } else if (g.ways() == 1) {
                 multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, to,
                                   g.output_m, e);
