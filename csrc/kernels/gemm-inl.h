@@ -121,7 +121,7 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     V acc[MR][NV];
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
-    [[maybe_unused]] const index_t ahead = kLarge && k.next != nullptr ? 0 : NV * L;
+    [[maybe_unused]] const index_t ahead = kLarge && k.fetch != nullptr ? 0 : NV * L;
     const auto add_step = [&](index_t step) __attribute__((always_inline)) {
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         const index_t offset = kWalk == Walk::OffsetsA ? k.a_offset[step] : 0;
@@ -153,9 +153,13 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             add_step(step + 1);
             fetch(c_row);
         }
-        const char* next =
-            k.next != nullptr ? static_cast<const char*>(k.next) : reinterpret_cast<const char*>(c);
-        for (; step + 2 <= k.steps; step += 2, next += k.next_step) {
+        const char* next = reinterpret_cast<const char*>(c);
+        index_t next_step = 0;
+        if (k.fetch != nullptr) {
+            next = static_cast<const char*>(k.fetch->line);
+            next_step = k.fetch->step;
+        }
+        for (; step + 2 <= k.steps; step += 2, next += next_step) {
             add_step(step);
             add_step(step + 1);
             __builtin_prefetch(next);

@@ -19,6 +19,13 @@ namespace pyconv {
 // The gemm and Winograd kernels do not know the last one: there, ops/conv.cpp makes a second pass.
 enum class Activation { None, Relu, Relu6, Hardswish };
 
+// What a whole tile brings into the caches for later ones: a cache line every second step, `step` bytes from one
+// to the next.
+struct Fetch {
+    const void* line;
+    index_t step;
+};
+
 // The k-loop of a GEMM tile: `steps` products for each of its values, and how far apart the operands
 // are from one step to the next. A packed panel has a_k = MR and b_k = NR; a matrix as it lies has its
 // own row or column step. With b_offset, step k takes its NR values of B at b + b_offset[k]: the pixels
@@ -26,8 +33,8 @@ enum class Activation { None, Relu, Relu6, Hardswish };
 struct KLoop {
     index_t steps;
     index_t a_k = 0;
-    index_t a_step =
-        1;  // between the MR values of A that one step needs; 1 with b_offset, or if a_k is not
+    // Between the MR values of A that one step needs. Of a_k and a_step one is 1; a_step, with b_offset.
+    index_t a_step = 1;
     index_t b_k = 0;
     const index_t* b_offset = nullptr;
     // With a_offset, value i of A at step k is a[a_row[i] + a_offset[k]]: a weight gradient, whose rows
@@ -38,10 +45,8 @@ struct KLoop {
     // needed. Implied for B by both kinds of offsets.
     bool b_padded = false;
     bool a_padded = false;
-    // What a whole tile fetches into the caches for later ones, if the kernel fetches_ahead: a cache line every
-    // second step, next_step bytes from one to the next.
-    const void* next = nullptr;
-    index_t next_step = 0;
+    // Only for kernels that fetch ahead, and not needed.
+    const Fetch* fetch = nullptr;
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias +

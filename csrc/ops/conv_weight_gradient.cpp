@@ -31,8 +31,9 @@ namespace {
 // 256 pixels x 16 columns of B take half of L1.
 constexpr index_t kSegmentPixels = 256;
 // What the threads read of a chunk together: the copies, and the image where it is used as it lies.
-constexpr index_t kChunkBytes = index_t{4} << 20;
-constexpr index_t kChunkPixels = 64 * kSegmentPixels;
+// Half of L2, or for a large result as much as it has, since each chunk reads and writes all of it.
+constexpr index_t kChunkBytes = index_t{1} << 20, kMaxChunkBytes = index_t{4} << 20;
+constexpr index_t kChunkPixels = 16 * kSegmentPixels;
 // Rows of a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for
 // all of them before the next is fetched.
 constexpr index_t kBlockRows = 48;
@@ -118,9 +119,10 @@ class WeightGradient {
 
     // The first chunk is the largest.
     void cut_into_chunks() {
+        const index_t bytes = std::clamp(R * OC * index_t{sizeof(T)}, kChunkBytes, kMaxChunkBytes);
         const auto fits = [&](const Chunk& k) {
             const index_t values = panels_ * kernel.NR * pixels(k) + staged_size(k);
-            return pixels(k) <= kChunkPixels && values * index_t{sizeof(T)} <= kChunkBytes;
+            return pixels(k) <= kChunkPixels && values * index_t{sizeof(T)} <= bytes;
         };
         Chunk k{0, 1, 0, s.OD, 0, s.OH};
         if (fits(k)) {
@@ -158,13 +160,15 @@ class WeightGradient {
                     for (index_t kw = 0; kw < s.KW; ++kw)
                         *rows++ = c * view.channel + kd * s.dilation_d * view.plane +
                                   kh * s.dilation_h * view.row + kw * s.dilation_w;
+        const index_t row_step = s.stride_h / compact_h_ * view.row;
+        const index_t step = s.stride_w / compact_w_, OW = s.OW;
         for (index_t n = 0; n < k.images; ++n)
             for (index_t od = 0; od < k.planes; ++od)
-                for (index_t oh = 0; oh < k.rows; ++oh)
-                    for (index_t ow = 0; ow < s.OW; ++ow)
-                        *of_pixels++ = n * view.image + od * s.stride_d * view.plane +
-                                       oh * (s.stride_h / compact_h_) * view.row +
-                                       ow * (s.stride_w / compact_w_);
+                for (index_t oh = 0; oh < k.rows; ++oh, of_pixels += OW) {
+                    const index_t row =
+                        n * view.image + od * s.stride_d * view.plane + oh * row_step;
+                    for (index_t ow = 0; ow < OW; ++ow) of_pixels[ow] = row + ow * step;
+                }
     }
 
     // Makes B of a chunk and, where there is padding, A.

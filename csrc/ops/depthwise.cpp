@@ -191,12 +191,14 @@ class WeightGradient {
 // One group of few channels: a sum of at most some 30 products, which fills no tile either. Measured as below:
 // 3 x 3 on 3 channels of 32 x 32 pixels: 92 GFLOP/s forward for 16 filters and 77 for 32, where the gemm kernel
 // has 70; 64 and 74 for 64 filters on larger images. The weight gradient has 57 to 85, where that has 45 to 54, the
-// input gradient 43 and 35 for 16 filters, 29 and 35 for 32.
+// input gradient 43 and 35 for 16 filters, 29 and 35 for 32. With vectors of 16 lanes, which rows of a small image do
+// not fill, the weight gradient has 39 to 47 for 16 filters and more, where the gemm kernel has 53 to 88.
 bool suits_first_layer(const ConvShape& s, Direction direction) {
     constexpr index_t kChannels = 4, kProducts = 32;
     if (s.C > kChannels || s.C * s.taps() > kProducts || s.stride_h * s.stride_w != 1) return false;
+    const index_t most_of_weight = kernels<float>().lanes < 16 ? 64 : 15;
     const index_t most = direction == Direction::Forward          ? 32
-                         : direction == Direction::BackwardWeight ? 64
+                         : direction == Direction::BackwardWeight ? most_of_weight
                                                                   : 16;
     return s.OC <= most;
 }

@@ -44,21 +44,43 @@ struct ColumnRun {
 // The panel of B after the one that is being multiplied, as it lies in memory: each tile of rows fetches a
 // part of it, for there is not bandwidth enough to read it all in the time of the tile that packs it.
 template <typename T>
-struct Ahead {
-    const T* data = nullptr;
-    index_t step = 0, steps = 0, width = 0;  // between its rows; how many; values in each
+class NextPanel {
+  public:
+    NextPanel(const T* b, index_t b_step, index_t steps, index_t width)
+        : b_(b), step_(b_step), steps_(steps), lines_(width / kLine) {}
 
-    static constexpr index_t kLine = 64 / index_t{sizeof(T)};
     // Tiles that it takes: one fetches a line of half of the rows.
-    index_t tiles() const { return 2 * (width / kLine); }
-
-    void fill(KLoop& k, index_t tile) const {
-        const bool some = tile < tiles();
-        const index_t last = (tile / 2 + 1) * kLine - 1, row = tile % 2 * (steps / 2);
-        k.next = some ? data + row * step + last : nullptr;
-        k.next_step = some ? step * index_t{sizeof(T)} : 0;
+    index_t tiles() const { return 2 * lines_; }
+    // What the tile at hand fetches; the first, before any advance(), nothing yet.
+    const Fetch* fetch() const { return &fetch_; }
+    void advance() {
+        const index_t tile = tile_++, line = tile / 2;
+        if (line < lines_) {
+            fetch_ = {b_ + (line + 1) * kLine - 1 + tile % 2 * (steps_ / 2) * step_,
+                      step_ * index_t{sizeof(T)}};
+        } else {
+            fetch_ = {b_, 0};
+        }
     }
+
+  private:
+    static constexpr index_t kLine = 64 / index_t{sizeof(T)};
+    const T* b_;
+    index_t step_, steps_, lines_, tile_ = 0;
+    Fetch fetch_{b_, 0};
 };
+
+// The epilogue of the rows from i on. It is made value by value: copied whole, what a caller has just written
+// would be read in larger pieces than those it was written in, and so wait for all stores before it.
+template <typename T>
+Epilogue<T> epilogue_from(const Epilogue<T>& e, const T* residual, index_t i, index_t ldc) {
+    return {.alpha = e.alpha,
+            .accumulate = e.accumulate,
+            .row_bias = e.row_bias != nullptr ? e.row_bias + i : nullptr,
+            .col_bias = e.col_bias,
+            .residual = residual != nullptr ? residual + i * ldc : nullptr,
+            .activation = e.activation};
+}
 
 // C[0 .. mc, columns of the panel] = epilogue(A * B), for mc rows of A (packed, or as they lie:
 // a_panel is the step between blocks of MR rows), ldc apart in C. Columns that lie side by side in
@@ -66,20 +88,17 @@ struct Ahead {
 template <typename T>
 void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const T* a_block,
                     index_t a_panel, const T* b, std::span<const ColumnRun<T>> runs, index_t ldc,
-                    const Epilogue<T>& epilogue, const Ahead<T>& ahead = {}) {
+                    const Epilogue<T>& epilogue, NextPanel<T>* next = nullptr) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
-    Epilogue<T> e = epilogue;
-    KLoop loop = k;
     for_each_tile(mc, MR, !k.a_padded, [&](index_t tile, index_t i, index_t mr) {
-        if (ahead.data != nullptr) ahead.fill(loop, tile + 1);
         const T* a = k.a_padded ? a_block + tile * a_panel : a_block + i * k.a_step;
-        if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
+        if (next != nullptr) next->advance();
         if (adjacent) {
+            const Epilogue<T> e = epilogue_from(epilogue, runs[0].residual, i, ldc);
             T* c = runs[0].c + i * ldc;
-            if (runs[0].residual != nullptr) e.residual = runs[0].residual + i * ldc;
             if (mr == MR && runs[0].count == NR) {
-                kernel.gemm(loop, a, b, c, ldc, e);
+                kernel.gemm(k, a, b, c, ldc, e);
             } else {
                 kernel.gemm_edge(mr, runs[0].count, k, a, b, c, ldc, e);
             }
@@ -88,11 +107,10 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
         alignas(64) T values[kMaxTile];
         kernel.gemm_edge(mr, runs.back().first + runs.back().count, k, a, b, values, NR, {});
         for (const ColumnRun<T>& run : runs) {
-            Epilogue<T> part = e;
-            if (part.col_bias != nullptr) part.col_bias += run.first;
-            if (run.residual != nullptr) part.residual = run.residual + i * ldc;
+            Epilogue<T> e = epilogue_from(epilogue, run.residual, i, ldc);
+            if (e.col_bias != nullptr) e.col_bias += run.first;
             kernel.merge_tile(mr, run.count, values + run.first, NR, run.c + i * ldc, ldc,
-                              run.c_step, part);
+                              run.c_step, e);
         }
     });
 }
@@ -110,24 +128,24 @@ void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& 
         kernel.pack_b(k.steps, runs.back().first + runs.back().count, b, b_step, 1, 0, packed);
         return multiply_panel(kernel, mc, k, a_block, a_panel, packed, runs, ldc, epilogue);
     }
+    NextPanel<T> next(b + NR, b_step, k.steps, NR);
+    const bool fetches = has_next && kernel.fetches_ahead && mc >= next.tiles() * MR;
     KLoop unpacked = k;
     unpacked.b_k = b_step;
-    Ahead<T> ahead;
-    if (has_next && kernel.fetches_ahead) ahead = {b + NR, b_step, k.steps, NR};
-    if (mc < ahead.tiles() * MR) ahead = {};
-    if (ahead.data != nullptr) ahead.fill(unpacked, 0);
-    Epilogue<T> e = epilogue;
-    e.residual = run.residual;
-    kernel.gemm_packing(unpacked, a_block, b, packed, run.c, ldc, e);
+    if (fetches) unpacked.fetch = next.fetch();
+    next.advance();
+    kernel.gemm_packing(unpacked, a_block, b, packed, run.c, ldc,
+                        epilogue_from(epilogue, run.residual, 0, ldc));
 
     if (mc == MR) return;
+    KLoop loop = k;
+    if (fetches) loop.fetch = next.fetch();
     ColumnRun<T> rest = run;
     rest.c += MR * ldc;
     if (rest.residual != nullptr) rest.residual += MR * ldc;
-    e = epilogue;
-    if (e.row_bias != nullptr) e.row_bias += MR;
-    multiply_panel<T>(kernel, mc - MR, k, a_block + (k.a_padded ? a_panel : MR * k.a_step), a_panel,
-                      packed, {&rest, 1}, ldc, e, ahead);
+    multiply_panel<T>(kernel, mc - MR, loop, a_block + (k.a_padded ? a_panel : MR * k.a_step),
+                      a_panel, packed, {&rest, 1}, ldc,
+                      epilogue_from<T>(epilogue, nullptr, MR, ldc), &next);
 }
 
 // The k-loop over a packed panel of A and one of B.

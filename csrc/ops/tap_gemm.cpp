@@ -159,6 +159,9 @@ class Task {
         for (index_t c = 0; c == 0 || c < g.C; c += plan.channels) {
             const index_t channels = std::min(plan.channels, g.C - c);
             const T* source = g.source + group_ * g.source_group + c * g.plane();
+            loops_.clear();
+            for (const TapSum<T>& sum : g.sums)
+                loops_.push_back(packed_loop(kernel, channels * sum.taps.count()));
             for (size_t p = 0; p < panels.size(); p += static_cast<size_t>(step)) {
                 const std::span<const Panel<T>> columns(panels.data() + p,
                                                         static_cast<size_t>(step));
@@ -166,7 +169,7 @@ class Task {
                 for (index_t ic = m; ic < m + rows; ic += MC) {
                     const index_t mc = std::min(MC, m + rows - ic);
                     if (p == 0) a = weights(ic, mc, c, channels, a_block.data());
-                    multiply(ic, mc, c, channels, a, b_block.data(), columns,
+                    multiply(ic, mc, c, c + channels >= g.C, a, b_block.data(), columns,
                              flat && ic == m ? source : nullptr);
                 }
             }
@@ -212,13 +215,10 @@ class Task {
         return a;
     }
 
-    // Rows ic .. ic + mc of some panels, for channels c .. c + channels. `matrix`: these channels of a
+    // Rows ic .. ic + mc of some panels, for the block of channels from c on. `matrix`: these channels of a
     // source that is_flat(), from which b is still to be packed.
-    void multiply(index_t ic, index_t mc, index_t c, index_t channels,
-                  const std::vector<const T*>& a, T* b, std::span<const Panel<T>> columns,
-                  const T* matrix) {
-        const bool last = c + channels >= g.C;
-        const index_t kc = channels * g.taps();
+    void multiply(index_t ic, index_t mc, index_t c, bool last, const std::vector<const T*>& a,
+                  T* b, std::span<const Panel<T>> columns, const T* matrix) {
         Epilogue<T> e{.accumulate = c > 0};
         if (last && g.extras.bias != nullptr) e.row_bias = g.extras.bias + group_ * g.M + ic;
         if (last) e.activation = g.extras.activation;
@@ -233,40 +233,38 @@ class Task {
                                                    static_cast<size_t>(panel.column_run_count));
             if (matrix != nullptr) {
                 const GridRun& run = panel.runs[0];
-                pack_and_multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0],
-                                           kernel.MR * kc, matrix + run.n * g.source_image + run.pw,
-                                           g.plane(), b, to, g.output_m, e,
-                                           &panel != &panels.back());
+                pack_and_multiply_panel<T>(kernel, mc, loops_[0], a[0], kernel.MR * loops_[0].steps,
+                                           matrix + run.n * g.source_image + run.pw, g.plane(), b,
+                                           to, g.output_m, e, &panel != &panels.back());
             } else if (g.ways() == 1) {
-                multiply_panel<T>(kernel, mc, packed_loop(kernel, kc), a[0], kernel.MR * kc, b, to,
+                multiply_panel<T>(kernel, mc, loops_[0], a[0], kernel.MR * loops_[0].steps, b, to,
                                   g.output_m, e);
             } else {
-                multiply_ways(mc, channels, a, b, panel, to, e);
+                multiply_ways(mc, a, b, panel, to, e);
             }
-            b += kernel.NR * kc;
+            for (const KLoop& k : loops_) b += kernel.NR * k.steps;
         }
     }
 
     // The tiles of all sums, and then their columns in turn.
-    void multiply_ways(index_t mc, index_t channels, const std::vector<const T*>& a, const T* b,
+    void multiply_ways(index_t mc, const std::vector<const T*>& a, const T* b,
                        const Panel<T>& panel, std::span<const ColumnRun<T>> columns,
                        const Epilogue<T>& epilogue) {
         const index_t MR = kernel.MR, NR = kernel.NR, ways = g.ways();
         const GridRun& end = panel.runs[panel.run_count - 1];
         T* joined = tiles_.data() + ways * MR * NR;
-        Epilogue<T> e = epilogue;
         for (index_t i = 0; i < mc; i += MR) {
             const index_t mr = std::min(MR, mc - i);
             const T* b_sum = b;
-            for (index_t q = 0; q < ways; ++q) {
-                const index_t kc = channels * g.sums[static_cast<size_t>(q)].taps.count();
-                kernel.gemm_edge(mr, end.first + end.count, packed_loop(kernel, kc),
-                                 a[static_cast<size_t>(q)] + i * kc, b_sum,
-                                 tiles_.data() + q * MR * NR, NR, {});
-                b_sum += NR * kc;
+            for (size_t q = 0; q < loops_.size(); ++q) {
+                T* tile = tiles_.data() + static_cast<index_t>(q) * MR * NR;
+                const ColumnRun<T> run{0, end.first + end.count, tile, 1};
+                multiply_panel<T>(kernel, mr, loops_[q], a[q] + i * loops_[q].steps, 0, b_sum,
+                                  {&run, 1}, NR, {});
+                b_sum += NR * loops_[q].steps;
             }
             kernel.interleave(1, mr * NR, ways, tiles_.data(), 0, MR * NR, joined, 0);
-            if (epilogue.row_bias != nullptr) e.row_bias = epilogue.row_bias + i;
+            const Epilogue<T> e = epilogue_from<T>(epilogue, nullptr, i, g.output_m);
             for (const ColumnRun<T>& run : columns)
                 kernel.merge_tile(mr, run.count, joined + run.first, ways * NR,
                                   run.c + i * g.output_m, g.output_m, 1, e);
@@ -280,6 +278,7 @@ class Task {
     const index_t group_, count_;
     std::vector<Panel<T>> panels;
     AlignedBuffer<T> tiles_;
+    std::vector<KLoop> loops_;  // one a sum, for the block of channels at hand
 };
 
 // The same sum in the fewest rows: a 1 x 1 window at stride 1 sees none, the plane is one long row.

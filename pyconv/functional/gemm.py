@@ -55,15 +55,15 @@ def gemm(
     >>> F.gemm(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
-    return _core.gemm(
-        a,
-        b,
-        boolean("gemm", "trans_a", trans_a),
-        boolean("gemm", "trans_b", trans_b),
-        number("gemm", "alpha", alpha),
-        number("gemm", "beta", beta),
-        out,
-    )
+    # Plain values go through as they are: beside a small product each call counts.
+    if type(trans_a) is not bool or type(trans_b) is not bool:
+        trans_a, trans_b = (
+            boolean("gemm", "trans_a", trans_a),
+            boolean("gemm", "trans_b", trans_b),
+        )
+    if type(alpha) is not float or type(beta) is not float:
+        alpha, beta = number("gemm", "alpha", alpha), number("gemm", "beta", beta)
+    return _core.gemm(a, b, trans_a, trans_b, alpha, beta, out)
 
 
 def linear(
