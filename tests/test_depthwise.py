@@ -50,6 +50,14 @@ def _cases() -> list[Conv2dCase]:
             for stride in (1, 2):
                 name = f"channels{channels}_filters{filters}_s{stride}"
                 add(name, C=2 * channels, OC=2 * filters, groups=2, W=11, stride=stride)
+    for K in (3, 5):
+        for pad in range(K):
+            for H, W in ((1, 2), (4, 5), (7, 8), (16, 17), (5, 34), (40, 13)):
+                if H + 2 * pad >= K and W + 2 * pad >= K:
+                    name = f"K{K}_pad{pad}_{H}x{W}_s2"
+                    add(name, KH=K, KW=K, H=H, W=W, padding=pad, stride=2)
+    add("bands_of_one_plane", N=1, C=1, OC=1, groups=1, H=45, W=14, stride=2)
+    add("uneven_pads_s2", padding=((0, 1), (2, 0)), W=20, H=11, stride=2)
     add("unequal_pads", padding=((0, 2), (3, 1)), W=20)
     add("wide_pads", padding=((5, 6), (20, 21)), KH=7, KW=9, W=20)
     add("many_images", N=40, C=40, OC=40, groups=40, H=7, W=7)

@@ -2,7 +2,7 @@
 // Compiles every kernel for one instruction set and lists them. Included by each isa_*.cpp, which
 // first defines PYCONV_ISA (the namespace), PYCONV_VECTOR_BYTES, PYCONV_MR and PYCONV_NV (the
 // tile: MR rows of NV vectors) and PYCONV_KC (for float); and, where size matters more than speed,
-// PYCONV_FEW_FORMS (fewer special cases) and PYCONV_COMPACT (for tests only: nothing is unrolled).
+// PYCONV_NARROW (the ISA for short rows), PYCONV_FEW_FORMS (fewer special cases) and PYCONV_COMPACT (for tests only: nothing is unrolled).
 //
 // Nothing here may run or be emitted outside the namespace: an inline function of a standard header
 // compiled with wide instructions could be the copy that the linker keeps for everyone (SIGILL on
@@ -11,6 +11,8 @@
 
 #include "kernels/activation-inl.h"
 #include "kernels/depthwise-inl.h"
+#include "kernels/depthwise_gradient-inl.h"
+#include "kernels/depthwise_weight_gradient-inl.h"
 #include "kernels/dot-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
@@ -29,6 +31,13 @@
 #include "kernels/window_gradient-inl.h"
 #include "kernels/winograd-inl.h"
 
+#if defined(PYCONV_NARROW)
+namespace pyconv::PYCONV_NARROW {
+extern const Kernels<float> float_kernels;
+extern const Kernels<double> double_kernels;
+}  // namespace pyconv::PYCONV_NARROW
+#endif
+
 namespace pyconv::PYCONV_ISA {
 
 template <typename T>
@@ -36,6 +45,25 @@ inline constexpr int kNR = static_cast<int>(PYCONV_NV * Vec<T>::lanes);
 // The same bytes for both types: a double KC is half a float one.
 template <typename T>
 inline constexpr index_t kKC = PYCONV_KC * index_t{4} / index_t{sizeof(T)};
+
+// The table of PYCONV_NARROW, where there are narrower vectors with the same instructions.
+template <typename T>
+constexpr const Kernels<T>* narrow_kernels();
+#if defined(PYCONV_NARROW)
+template <>
+constexpr const Kernels<float>* narrow_kernels() {
+    return &PYCONV_NARROW::float_kernels;
+}
+template <>
+constexpr const Kernels<double>* narrow_kernels() {
+    return &PYCONV_NARROW::double_kernels;
+}
+#else
+template <typename T>
+constexpr const Kernels<T>* narrow_kernels() {
+    return nullptr;
+}
+#endif
 
 template <typename T>
 inline constexpr Kernels<T> kTable = {
@@ -46,6 +74,7 @@ inline constexpr Kernels<T> kTable = {
     .KC = kKC<T>,
     .NC = index_t{2048},
     .fetches_ahead = is_large_tile<T, PYCONV_MR, PYCONV_NV>(),
+    .narrow = narrow_kernels<T>(),
     .gemm = gemm<T, PYCONV_MR, PYCONV_NV>,
     .gemm_packing = gemm_packing<T, PYCONV_MR, PYCONV_NV>,
     .gemm_edge = gemm_edge<T, PYCONV_MR, PYCONV_NV>,
@@ -62,6 +91,8 @@ inline constexpr Kernels<T> kTable = {
     .stage_rows = stage_rows<T>,
     .window = window<T>,
     .depthwise = depthwise<T>,
+    .depthwise_gradient = depthwise_gradient<T>,
+    .depthwise_weight_gradient = depthwise_weight_gradient<T>,
     .window_gradient = window_gradient<T>,
     .max_pool = max_pool<T>,
     .max_pool_indices = max_pool_indices<T>,

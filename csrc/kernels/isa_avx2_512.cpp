@@ -4,6 +4,7 @@
 #define PYCONV_COMPACT
 #define PYCONV_FEW_FORMS
 #define PYCONV_VECTOR_BYTES 64
+#define PYCONV_NARROW avx2
 #define PYCONV_MR 12
 #define PYCONV_NV 2
 #define PYCONV_KC 384

@@ -273,6 +273,10 @@ struct Lines {
       const T* residual, T* out, const Epilogue<T>& e)                                             \
     X(depthwise, void, const DepthwiseWalk& w, const T* in, const T* weights, T* out,              \
       const Epilogue<T>& e)                                                                        \
+    X(depthwise_gradient, void, const DepthwiseWalk& w, const T* grad_output, const T* weights,    \
+      T* grad_input, const Epilogue<T>& e)                                                         \
+    X(depthwise_weight_gradient, void, const DepthwiseWalk& w, const T* grad_output,               \
+      index_t grad_image, const T* in, index_t in_image, T* sums)                                  \
     X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \
       const T* in, T* sums)                                                                        \
     X(max_pool, void, const PoolWalk& p, const T* in, T* out, T* scratch)                          \
@@ -336,10 +340,17 @@ struct Kernels {
     index_t MR, NR;
     index_t MC, KC, NC;
     bool fetches_ahead;
+    const Kernels* narrow;  // of vectors half as wide, or nullptr
 #define PYCONV_MEMBER(name, result, ...) result (*name)(__VA_ARGS__);
     PYCONV_KERNELS(PYCONV_MEMBER)
 #undef PYCONV_MEMBER
 };
+
+// The kernels for image rows of `length` pixels, which should fill more than half of a vector.
+template <typename T>
+const Kernels<T>& row_kernels(const Kernels<T>& kernel, index_t length) {
+    return kernel.narrow != nullptr && 2 * length <= kernel.lanes ? *kernel.narrow : kernel;
+}
 
 // No tile of any instruction set is larger: the size of a scratch tile on the stack.
 inline constexpr index_t kMaxTile = 16 * 32;

@@ -101,10 +101,14 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
         case ConvAlgorithm::Im2col:
             return explicit_gemm::conv_backward_input(s, grad_output, weight, bias, activation,
                                                       grad_input);
+        case ConvAlgorithm::Depthwise:
+            if (depthwise::conv_backward_input(s, grad_output, weight, bias, activation,
+                                               grad_input))
+                return;
+            [[fallthrough]];
         case ConvAlgorithm::Auto:
         case ConvAlgorithm::ImplicitGemm:
         case ConvAlgorithm::Direct:
-        case ConvAlgorithm::Depthwise:
             return implicit_gemm::conv_backward_input(s, grad_output, weight, bias, activation,
                                                       algorithm, grad_input);
     }

@@ -20,6 +20,9 @@ constexpr index_t kStageBytes = index_t{16} << 10;
 constexpr index_t kTasks = 16;
 // Vectors that are summed in one lane before they are added to the total.
 constexpr index_t kChunk = 512;
+// Of an input that is read as it lies. Larger planes are read once by the copy of rows, and here once for each few
+// columns of taps: 3 of 3, or 2 of 5.
+constexpr index_t kPlaneBytes3 = index_t{8} << 10, kPlaneBytes5 = index_t{1} << 10;
 // Filters of a task, where there are few groups.
 constexpr index_t kFilters = 4;
 
@@ -65,11 +68,64 @@ class WeightGradient {
         parallel_for(ceil_div(s.G, groups) * parts, arithmetic_nanoseconds(s.multiply_adds()),
                      [&](index_t task) {
                          const index_t m = task % parts * filters, g = task / parts * groups;
-                         run_task(g, std::min(groups, s.G - g), m, std::min(filters, M - m));
+                         const index_t count = std::min(groups, s.G - g);
+                         has_plane_kernel() ? run_planes(g, count)
+                                            : run_task(g, count, m, std::min(filters, M - m));
                      });
     }
 
   private:
+    // Small planes, a window to each: without a copy.
+    bool has_plane_kernel() const {
+        return M == 1 && C == 1 && s.KH == s.KW && (s.KH == 3 || s.KH == 5) &&
+               s.stride_h == s.stride_w && (s.stride_h == 1 || s.stride_h == 2) &&
+               s.dilation_h == 1 && s.dilation_w == 1 && s.pad_top < s.KH &&
+               (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
+               s.input_plane() * index_t{sizeof(T)} <= (s.KH == 3 ? kPlaneBytes3 : kPlaneBytes5);
+    }
+
+    void run_planes(index_t first, index_t groups) const {
+        const AlignedBuffer<T> lanes(steps_ * L);
+        const AlignedBuffer<double> totals(steps_);
+        std::fill_n(lanes.data(), lanes.size(), T(0));
+        const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
+        const index_t images = std::clamp<index_t>(kChunk / (s.OH * ceil_div(s.OW, L)), 1, s.N);
+        DepthwiseWalk walk{.planes = 0,
+                           .H = s.H,
+                           .W = s.W,
+                           .OH = s.OH,
+                           .OW = s.OW,
+                           .first = 0,
+                           .last = s.OH,
+                           .top = -s.pad_top,
+                           .left = -s.pad_left,
+                           .kernel = s.KH,
+                           .stride = s.stride_h,
+                           .weights_plane = 0,
+                           .weights_h = 0,
+                           .weights_w = 0};
+        for (index_t group = first; group < first + groups; ++group) {
+            std::fill_n(totals.data(), totals.size(), 0.0);
+            for (index_t n = 0; n < s.N; n += images) {
+                walk.planes = std::min(images, s.N - n);
+                kernel.depthwise_weight_gradient(walk, grad_output_ + (n * s.G + group) * outputs,
+                                                 s.G * outputs, input_ + (n * s.G + group) * plane,
+                                                 s.G * plane, lanes.data());
+                add_up(lanes.data(), totals);
+            }
+            write(group, 1, totals.data());
+        }
+    }
+
+    // The totals of some filters, from `filter` on. Summed are columns of taps, wanted rows.
+    void write(index_t filter, index_t filters, const double* totals) const {
+        T* to = grad_weight_ + filter * steps_;
+        for (index_t i = 0; i < filters * C; ++i, to += s.taps())
+            for (index_t kw = 0; kw < s.KW; ++kw)
+                for (index_t kh = 0; kh < s.KH; ++kh)
+                    to[kh * s.KW + kw] = static_cast<T>(*totals++);
+    }
+
     void run_task(index_t first, index_t groups, index_t m, index_t filters) const {
         const index_t slack = 2 * kernel.NR;  // what the copies may overwrite, and vectors read
         const AlignedBuffer<T> stage(images_ * C * slab_ + slack);
@@ -98,13 +154,7 @@ class WeightGradient {
                 }
             }
             add_up(lanes.data(), totals);
-            T* to = grad_weight_ + (group * M + m) * steps_;
-            // Summed are columns of taps, wanted rows.
-            const double* from = totals.data();
-            for (index_t i = 0; i < filters * C; ++i, to += s.taps())
-                for (index_t kw = 0; kw < s.KW; ++kw)
-                    for (index_t kh = 0; kh < s.KH; ++kh)
-                        to[kh * s.KW + kw] = static_cast<T>(*from++);
+            write(group * M + m, filters, totals.data());
         }
     }
 
@@ -184,7 +234,7 @@ class WeightGradient {
     RowStage stage_;
     index_t cols_, rows_, slab_, images_;  // of a block; slab: staged values of a channel
     std::vector<index_t> offset_;
-    const Kernels<T>& kernel = kernels<T>();
+    const Kernels<T>& kernel = row_kernels(kernels<T>(), s.OW);
     const index_t L = kernel.lanes;
 };
 

@@ -239,7 +239,8 @@ class Depthwise {
 }  // namespace
 
 template <typename T>
-void tap_depthwise(const Kernels<T>& kernel, const TapGemm<T>& g) {
+void tap_depthwise(const Kernels<T>& any, const TapGemm<T>& g) {
+    const Kernels<T>& kernel = row_kernels(any, g.PW);
     if (g.G * g.N * g.pixels() == 0 || g.M == 0 || tap_planes(kernel, g)) return;
     Depthwise<T>(kernel, g).run();
 }

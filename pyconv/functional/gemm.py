@@ -56,7 +56,7 @@ def gemm(
     array([[11.]])
     """
     # Plain values go through as they are: beside a small product each call counts.
-    if type(trans_a) is not bool or type(trans_b) is not bool:
+    if trans_a is not False or trans_b is not False:
         trans_a, trans_b = (
             boolean("gemm", "trans_a", trans_a),
             boolean("gemm", "trans_b", trans_b),
