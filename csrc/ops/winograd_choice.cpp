@@ -19,8 +19,8 @@ constexpr double kTransform = 10, kTransformGradient = 6;
 // Channels fill vectors, and the filters panels.
 constexpr index_t kVector = 8, kPanel = 16;
 // A value of the transformed weight, or of its gradient. The input gradient reads the weight across: that is
-// dear once it comes from beyond L2. A cached one is only read, but from memory, for those of a network do not stay in cache: 16 to 26, and with few
-// tiles small ones are then better.
+// dear once it comes from beyond L2. A cached one is only read, but from memory, for those of a network do not stay
+// in cache: measured 16 to 26, and small tiles are then better where there are few.
 constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 15;
 constexpr double kLargeWeight = 1e6;  // values
 
