@@ -45,16 +45,17 @@ class MaxPool2d(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the maxima, shape (N, C, OH, OW)."""
+        options: dict[str, Any] = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil_mode": self.ceil_mode,
+        }
         output: Array
-        output, indices = F.max_pool2d(
-            input,
-            self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=True,
-        )
+        if not self._saving:  # indices cost more than the maxima
+            output = F.max_pool2d(input, self.kernel_size, **options)
+            return output
+        output, indices = F.max_pool2d(input, self.kernel_size, return_indices=True, **options)
         self._save((indices, input.shape))
         return output
 
@@ -252,6 +253,8 @@ class AdaptiveMaxPool2d(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the maxima, shape (N, C, *output_size)."""
+        if not self._saving:
+            return F.adaptive_max_pool2d(input, self.output_size)
         output: Array
         output, indices = F.adaptive_max_pool2d(input, self.output_size, return_indices=True)
         self._save((indices, input.shape))
