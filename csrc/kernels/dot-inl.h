@@ -73,37 +73,50 @@ void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* r
 }
 
 // sums[m, j] = sum over k of a[m, k] * b[k, j], k after k, for a few rows m: b is read once, in the
-// order in which it lies, kRows of its rows at a time.
+// order in which it lies, some of its rows at a time.
 template <typename T>
 void add_scaled_rows(index_t M, index_t K, index_t cols, const T* a, index_t a_row, index_t a_col,
                      const T* b, index_t b_row, T* sums, index_t sums_row) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
-    const auto rows = [&](index_t k, auto count) {
-        constexpr int kCount = decltype(count)::value;
-        for (index_t m = 0; m < M; ++m) {
-            V factor[kCount];
+    // kRows rows of a with kCount of b, whose factors are all in registers.
+    const auto block = [&](index_t m, index_t k, auto row_count, auto count) {
+        constexpr int kRows = decltype(row_count)::value, kCount = decltype(count)::value;
+        V factor[kRows][kCount];
+        for (int r = 0; r < kRows; ++r)
             for (int i = 0; i < kCount; ++i)
-                factor[i] = V::broadcast(a[m * a_row + (k + i) * a_col]);
-            const T* from = b + k * b_row;
-            T* to = sums + m * sums_row;
-            const auto add = [&](V sum, auto load) {
-                for (int i = 0; i < kCount; ++i) sum = fma(factor[i], load(from + i * b_row), sum);
-                return sum;
-            };
-            index_t j = 0;
-            for (; j + L <= cols; j += L, from += L, to += L)
-                add(k == 0 ? V::zero() : V::load(to), V::load).store(to);
-            if (j == cols) continue;
-            const auto rest = V::lanes_before(cols - j);
-            const auto load = [rest](const T* p) { return V::load_lanes(p, rest); };
-            add(k == 0 ? V::zero() : load(to), load).store_part(to, cols - j);
-        }
+                factor[r][i] = V::broadcast(a[(m + r) * a_row + (k + i) * a_col]);
+        const T* from = b + k * b_row;
+        T* to = sums + m * sums_row;
+        const auto add = [&](auto load, auto store) {
+            V sum[kRows];
+            for (int r = 0; r < kRows; ++r) sum[r] = k == 0 ? V::zero() : load(to + r * sums_row);
+            for (int i = 0; i < kCount; ++i) {
+                const V x = load(from + i * b_row);
+                for (int r = 0; r < kRows; ++r) sum[r] = fma(factor[r][i], x, sum[r]);
+            }
+            for (int r = 0; r < kRows; ++r) store(sum[r], to + r * sums_row);
+        };
+        index_t j = 0;
+        for (; j + L <= cols; j += L, from += L, to += L)
+            add(V::load, [](V x, T* p) { x.store(p); });
+        if (j == cols) return;
+        const auto rest = V::lanes_before(cols - j);
+        add([rest](const T* p) { return V::load_lanes(p, rest); },
+            [&](V x, T* p) { x.store_part(p, cols - j); });
     };
-    constexpr int kRows = 8;
+    const auto rows = [&](index_t k, auto count, auto single) {
+        constexpr int kMany = L * index_t{sizeof(T)} == 64 ? 4 : 2;
+        constexpr int kCount = decltype(count)::value, kSingle = decltype(single)::value;
+        index_t m = 0;
+        for (; m + kMany <= M; m += kMany)
+            for (index_t i = 0; i < kSingle; i += kCount) block(m, k + i, Constant<kMany>(), count);
+        for (; m < M; ++m) block(m, k, Constant<1>(), single);
+    };
+    constexpr int kSteps = 8;
     index_t k = 0;
-    for (; k + kRows <= K; k += kRows) rows(k, Constant<kRows>());
-    for (; k < K; ++k) rows(k, Constant<1>());
+    for (; k + kSteps <= K; k += kSteps) rows(k, Constant<4>(), Constant<kSteps>());
+    for (; k < K; ++k) rows(k, Constant<1>(), Constant<1>());
 }
 
 }  // namespace pyconv::PYCONV_ISA

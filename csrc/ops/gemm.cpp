@@ -41,8 +41,9 @@ constexpr index_t kMaxDotColumns = 16;
 constexpr index_t kMinDotSteps = 128;
 constexpr index_t kDotRows = 64;
 constexpr index_t kDotBytes = index_t{128} << 10;
-// A few rows times a matrix: at most so many, and the sums of one task.
-constexpr index_t kMaxScaledRows = 5;
+// A few rows times a matrix: at most so many (512-bit registers hold the factors of four at a time), and the sums of
+// one task.
+constexpr index_t kMaxScaledRows = 5, kMaxScaledRows512 = 8;
 constexpr index_t kRowSums = 4096;
 
 // What packing `values` takes on one core: reading and writing them at ~10 GB/s.
@@ -249,8 +250,9 @@ void gemm_by_rows(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const index_t KC = even_block(g.K, kernel.KC, 1);
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    // The sums stay in L1.
-    const index_t columns = kRowSums / g.M;
+    // The sums stay in L1; there is something for each thread.
+    const index_t columns =
+        even_block(g.N, std::clamp(g.N / 2, kernel.NR, kRowSums / g.M), kernel.NR);
     parallel_for(ceil_div(g.N, columns), multiply_adds / 5, [&](index_t task) {
         const index_t j = task * columns, cols = std::min(columns, g.N - j);
         const AlignedBuffer<T> sums(g.M * cols);
@@ -284,7 +286,8 @@ void run(const Gemm<T>& g) {
                p.K >= kMinDotSteps;
     };
     const auto by_rows = [&](const Gemm<T>& p) {
-        return p.b_col == 1 && p.M <= kMaxScaledRows && p.N >= kernel.NR && p.N > p.M && p.K > 0;
+        const index_t most = kernel.lanes < 16 ? kMaxScaledRows : kMaxScaledRows512;
+        return p.b_col == 1 && p.M <= most && p.N >= kernel.NR && p.N > p.M && p.K > 0;
     };
     const auto turned_round = [&](const Gemm<T>& p) {
         return p.N < kernel.NR && p.N < p.M && p.a_row == 1 && p.c_col == 1;
