@@ -49,7 +49,7 @@ def operators(name: str) -> list[Any]:
     """Return OpInfo's entries for a function, or skip: the module is private to torch."""
     internal = pytest.importorskip(
         "torch.testing._internal.common_methods_invocations",
-        reason="this torch has no OpInfo",
+        reason="OpInfo, private to torch, cannot be imported; it needs the package expecttest",
     )
     found = [op for op in internal.op_db if op.name.removeprefix("nn.functional.") == name]
     assert found

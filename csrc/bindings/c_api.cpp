@@ -16,6 +16,15 @@ namespace {
 
 thread_local std::string last_error;
 
+// Keeps the message, or without memory for it none.
+void remember(const char* function, const char* message) noexcept {
+    try {
+        last_error.assign(function).append(message);
+    } catch (const std::bad_alloc&) {
+        last_error.clear();
+    }
+}
+
 // Runs `body`; an exception becomes a code and a message.
 template <typename Body>
 int guarded(const char* function, Body&& body) noexcept {
@@ -27,13 +36,13 @@ int guarded(const char* function, Body&& body) noexcept {
         const py::gil_scoped_acquire gil;
         py::error_already_set again(error);
         again.restore();
-        last_error = "interrupted";
+        remember("", "interrupted");
         return PYCONV_INTERRUPTED;
     } catch (const std::bad_alloc&) {
-        last_error.assign(function).append(": out of memory");
+        remember(function, ": out of memory");
         return PYCONV_MEMORY_ERROR;
     } catch (const std::exception& error) {
-        last_error = error.what();
+        remember("", error.what());
         return PYCONV_VALUE_ERROR;
     }
 }
