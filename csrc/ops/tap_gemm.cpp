@@ -79,8 +79,17 @@ index_t find_runs(const TapGemm<T>& g, const Panel<T>& panel, index_t tap_d, ind
         const index_t w = run.pw * g.stride_w + tap_w;
         const Range in = taps_inside(run.count, g.stride_w, w, g.W);
         if (in.begin == in.end) continue;
-        runs[count++] = {run.first + in.begin, in.end - in.begin,
-                         run.n * g.source_image + (d * g.H + h) * g.W + w + in.begin * g.stride_w};
+        const PixelRun found{
+            run.first + in.begin, in.end - in.begin,
+            run.n * g.source_image + (d * g.H + h) * g.W + w + in.begin * g.stride_w};
+        // Whole rows that lie one after the other are one run.
+        PixelRun* last = count > 0 ? &runs[count - 1] : nullptr;
+        if (last != nullptr && last->first + last->count == found.first &&
+            last->start + last->count * g.stride_w == found.start) {
+            last->count += found.count;
+        } else {
+            runs[count++] = found;
+        }
     }
     return count;
 }
