@@ -91,21 +91,23 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
                     const Epilogue<T>& epilogue, NextPanel<T>* next = nullptr) {
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
+    const index_t columns = runs.back().first + runs.back().count;
+    const auto multiply = [&](index_t mr, const T* a, T* c, index_t c_row, const Epilogue<T>& e) {
+        if (mr == MR && columns == NR) {
+            kernel.gemm(k, a, b, c, c_row, e);
+        } else {
+            kernel.gemm_edge(mr, columns, k, a, b, c, c_row, e);
+        }
+    };
     for_each_tile(mc, MR, !k.a_padded, [&](index_t tile, index_t i, index_t mr) {
         const T* a = k.a_padded ? a_block + tile * a_panel : a_block + i * k.a_step;
         if (next != nullptr) next->advance();
         if (adjacent) {
-            const Epilogue<T> e = epilogue_from(epilogue, runs[0].residual, i, ldc);
-            T* c = runs[0].c + i * ldc;
-            if (mr == MR && runs[0].count == NR) {
-                kernel.gemm(k, a, b, c, ldc, e);
-            } else {
-                kernel.gemm_edge(mr, runs[0].count, k, a, b, c, ldc, e);
-            }
-            return;
+            return multiply(mr, a, runs[0].c + i * ldc, ldc,
+                            epilogue_from(epilogue, runs[0].residual, i, ldc));
         }
         alignas(64) T values[kMaxTile];
-        kernel.gemm_edge(mr, runs.back().first + runs.back().count, k, a, b, values, NR, {});
+        multiply(mr, a, values, NR, {});
         for (const ColumnRun<T>& run : runs) {
             Epilogue<T> e = epilogue_from(epilogue, run.residual, i, ldc);
             if (e.col_bias != nullptr) e.col_bias += run.first;
