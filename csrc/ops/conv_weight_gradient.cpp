@@ -39,8 +39,8 @@ constexpr index_t kChunkPixels = 16 * kSegmentPixels;
 constexpr index_t kBlockRows = 48;
 // Panels of B that a task takes together: a segment of A is used for all of them before the next is fetched.
 constexpr index_t kPanels = 4;
-// The result is cut into at least this many tasks, where it can be.
-constexpr index_t kTasks = 16;
+// The result is cut into at least this many tasks, where it can be; with fewer than these there are others.
+constexpr index_t kTasks = 16, kEnoughTasks = 4;
 
 // Some whole images of the batch, or some rows of one plane of output.
 struct Chunk {
@@ -83,22 +83,45 @@ class WeightGradient {
     }
 
     void run() {
-        const AlignedBuffer<T> a(padded_ ? staged_size(chunks_.front()) : 0);
-        const AlignedBuffer<T> b(panels_ * pixels(chunks_.front()) * kernel.NR);
-        const AlignedBuffer<T> sums(
-            chunks_.size() > 1 ? panels_ * row_blocks_ * block_rows_ * kernel.NR : 0);
-        std::vector<index_t> row_offset(static_cast<size_t>(R));
-        std::vector<index_t> pixel_offset(static_cast<size_t>(pixels(chunks_.front())));
-        for (const Chunk& chunk : chunks_) {
-            copy(chunk, a.data(), b.data());
-            const View<T> view = view_of(chunk, a.data());
-            find_offsets(chunk, view, row_offset.data(), pixel_offset.data());
-            multiply(chunk, view.data, b.data(), row_offset.data(), pixel_offset.data(),
-                     sums.data());
+        const auto chunks = static_cast<index_t>(chunks_.size());
+        const index_t size = panels_ * row_blocks_ * block_rows_ * kernel.NR;
+        // A small result is not shared out but summed in parts, each from chunks of its own.
+        const bool small = panel_groups() * row_blocks_ < kEnoughTasks;
+        const index_t parts = small ? std::min(chunks, kEnoughTasks) : 1;
+        const AlignedBuffer<T> sums(chunks > 1 ? parts * size : 0);
+        if (parts == 1) return add_chunks(0, chunks, sums.data(), true);
+        parallel_for(parts, arithmetic_nanoseconds(s.multiply_adds()), [&](index_t part) {
+            add_chunks(chunks * part / parts, chunks * (part + 1) / parts,
+                       sums.data() + part * size, false);
+        });
+        for (index_t part = 1; part < parts; ++part)
+            kernel.add_to(size, sums.data() + part * size, sums.data());
+        for (index_t block = 0; block < panels_ * row_blocks_; ++block) {
+            const index_t r = block % row_blocks_ * block_rows_;
+            write(r, std::min(block_rows_, R - r), block / row_blocks_,
+                  sums.data() + block * block_rows_ * kernel.NR);
         }
     }
 
   private:
+    index_t panel_groups() const { return ceil_div(panels_, kPanels); }
+
+    // Chunks first .. end, which `sums` takes; without, or if `writes`, they go to the result.
+    void add_chunks(index_t first, index_t end, T* sums, bool writes) const {
+        const AlignedBuffer<T> a(padded_ ? staged_size(chunks_.front()) : 0);
+        const AlignedBuffer<T> b(panels_ * pixels(chunks_.front()) * kernel.NR);
+        std::vector<index_t> row_offset(static_cast<size_t>(R));
+        std::vector<index_t> pixel_offset(static_cast<size_t>(pixels(chunks_.front())));
+        for (index_t i = first; i < end; ++i) {
+            const Chunk& chunk = chunks_[static_cast<size_t>(i)];
+            copy(chunk, a.data(), b.data());
+            const View<T> view = view_of(chunk, a.data());
+            find_offsets(chunk, view, row_offset.data(), pixel_offset.data());
+            multiply(chunk, i > first, writes && i + 1 == end, view.data, b.data(),
+                     row_offset.data(), pixel_offset.data(), sums);
+        }
+    }
+
     // How far the windows of `count` outputs reach.
     static index_t extent(index_t count, index_t stride, index_t kernel_size, index_t dilation) {
         return (count - 1) * stride + (kernel_size - 1) * dilation + 1;
@@ -220,12 +243,11 @@ class WeightGradient {
         }
     }
 
-    // Adds a chunk's part to every block of the result; the last one is written out.
-    void multiply(const Chunk& k, const T* a, const T* b, const index_t* row_offset,
-                  const index_t* pixel_offset, T* sums) const {
-        const bool first = &k == &chunks_.front(), last = &k == &chunks_.back();
+    // Puts a chunk's part into every block of the result, or adds it; the last one is written out.
+    void multiply(const Chunk& k, bool adds, bool writes, const T* a, const T* b,
+                  const index_t* row_offset, const index_t* pixel_offset, T* sums) const {
         const index_t steps = pixels(k), block_size = block_rows_ * kernel.NR;
-        const index_t groups = ceil_div(panels_, kPanels);
+        const index_t groups = panel_groups();
         const index_t slabs = std::min(row_blocks_, ceil_div(kTasks, groups));
         const index_t slab_blocks = ceil_div(row_blocks_, slabs);
         const double multiply_adds = static_cast<double>(steps) * static_cast<double>(OC * R);
@@ -239,9 +261,9 @@ class WeightGradient {
                                            : sums + (panel * row_blocks_ + i) * block_size;
                 const index_t step = sums == nullptr ? block_size : row_blocks_ * block_size;
                 const index_t r = i * block_rows_, rows = std::min(block_rows_, R - r);
-                add_chunk(steps, a, b, row_offset + r, pixel_offset, rows, panel, panels, !first,
+                add_chunk(steps, a, b, row_offset + r, pixel_offset, rows, panel, panels, adds,
                           block, step);
-                for (index_t j = 0; last && j < panels; ++j)
+                for (index_t j = 0; writes && j < panels; ++j)
                     write(r, rows, panel + j, block + j * step);
             }
         });
