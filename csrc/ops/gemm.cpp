@@ -28,9 +28,11 @@
 namespace pyconv {
 namespace {
 
-// Panels that one packing task, and one multiplication task, take.
+// Panels that one packing task, and one multiplication task, take. Where rows are not shared out there are at least
+// so many of the latter.
 constexpr index_t kPackPanels = 8;
 constexpr index_t kTaskPanels = 8;
+constexpr index_t kTasks = 8;
 // Blocks of MC rows of A that are packed at a time: bounds the scratch memory.
 constexpr index_t kMaxRowBlocks = 16;
 // Rows that lie one after another are packed if more panels of columns than these pass over them.
@@ -173,15 +175,17 @@ class BlockedGemm {
         if (last) epilogue.activation = g.activation;
 
         const index_t b_panels = ceil_div(nc, NR);
-        const index_t column_tasks = ceil_div(b_panels, kTaskPanels);
+        const index_t row_tasks = ceil_div(mb, MC);
+        const index_t panels =
+            row_tasks > 1 ? kTaskPanels : std::clamp<index_t>(b_panels / kTasks, 1, kTaskPanels);
+        const index_t column_tasks = ceil_div(b_panels, panels);
         const double multiply_adds =
             static_cast<double>(mb) * static_cast<double>(nc) * static_cast<double>(kc);
         parallel_for(
-            ceil_div(mb, MC) * column_tasks, arithmetic_nanoseconds(multiply_adds),
-            [&](index_t task) {
+            row_tasks * column_tasks, arithmetic_nanoseconds(multiply_adds), [&](index_t task) {
                 const index_t ic = task / column_tasks * MC;
-                const index_t first = task % column_tasks * kTaskPanels;
-                const index_t end = std::min(first + kTaskPanels, b_panels);
+                const index_t first = task % column_tasks * panels;
+                const index_t end = std::min(first + panels, b_panels);
                 const AlignedBuffer<T> packed(pack_here ? NR * kc : 0);
                 for (index_t p = first; p < end; ++p) {
                     const index_t i = ib + ic, j = jc + p * NR;
