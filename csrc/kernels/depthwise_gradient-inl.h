@@ -131,13 +131,15 @@ void depthwise_gradient_planes(const DepthwiseWalk& w, const T* grad_output, con
     for (index_t square = 0; square < squares; square += L) {
         const GradientStrip<T, K> strip(
             w, square + L <= squares || squares < L ? square : squares - L);
+#if !defined(PYCONV_FEW_FORMS)
         if (strip.inside) {
             depthwise_gradient_strip<T, K, kOdd, 2, true>(w, strip, grad_output, weights,
                                                           grad_input, e);
-        } else {
-            depthwise_gradient_strip<T, K, kOdd, 2, false>(w, strip, grad_output, weights,
-                                                           grad_input, e);
+            continue;
         }
+#endif
+        depthwise_gradient_strip<T, K, kOdd, 2, false>(w, strip, grad_output, weights, grad_input,
+                                                       e);
     }
 }
 

@@ -76,8 +76,10 @@ void plane_gradient_columns(const DepthwiseWalk& w, const Strip<T, K, S>& strip,
                                                           w.H - top, acc);
             }
         };
+#if !defined(PYCONV_FEW_FORMS)
         rows(Constant<4>());
         rows(Constant<2>());
+#endif
         rows(Constant<1>());
     }
     each([](V& x, T* p) { x.store(p); });
