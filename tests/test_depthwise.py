@@ -229,3 +229,16 @@ def test_says_where_it_does_not_apply() -> None:
     raises_naming(
         lambda: F.conv2d(wide, np.ones((1, 1, 1, 2)), dilation=1 << 19, **FORCED), "algorithm"
     )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("K", [3, 5])
+@pytest.mark.parametrize("shape", [(0, 3, 5, 5), (2, 3, 0, 5), (2, 3, 5, 0)])
+def test_empty_batches_and_maps_have_empty_or_zero_gradients(
+    shape: tuple[int, int, int, int], K: int, stride: int, isa: str
+) -> None:
+    x, w = np.ones(shape, np.float32), np.ones((3, 1, K, K), np.float32)
+    options: dict[str, Any] = {"padding": K - 1, "stride": stride, "groups": 3, **FORCED}
+    y = F.conv2d(x, w, **options)
+    assert F.conv2d_backward_input(y, w, x.shape, **options).shape == shape
+    np.testing.assert_array_equal(F.conv2d_backward_weight(y, x, w.shape, **options), 0 * w)

@@ -77,10 +77,10 @@ class WeightGradient {
   private:
     // Small planes, a window to each: without a copy.
     bool has_plane_kernel() const {
-        return M == 1 && C == 1 && s.KH == s.KW && (s.KH == 3 || s.KH == 5) &&
-               s.stride_h == s.stride_w && (s.stride_h == 1 || s.stride_h == 2) &&
-               s.dilation_h == 1 && s.dilation_w == 1 && s.pad_top < s.KH &&
-               (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
+        return s.N * s.output_plane() > 0 && M == 1 && C == 1 && s.KH == s.KW &&
+               (s.KH == 3 || s.KH == 5) && s.stride_h == s.stride_w &&
+               (s.stride_h == 1 || s.stride_h == 2) && s.dilation_h == 1 && s.dilation_w == 1 &&
+               s.pad_top < s.KH && (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
                s.input_plane() * index_t{sizeof(T)} <= (s.KH == 3 ? kPlaneBytes3 : kPlaneBytes5);
     }
 

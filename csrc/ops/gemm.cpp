@@ -69,7 +69,8 @@ bool packs_b(const Gemm<T>& g, const Kernels<T>& kernel) {
     return g.M > kernel.MR && (g.N < kernel.NR || !stays_in_cache<T>(g.K, g.N, g.b_row));
 }
 
-// A likewise, if its rows or its columns are contiguous; rows that are k-contiguous are read as streams, which a few passes may do again.
+// A likewise, if its rows or its columns are contiguous; rows that are k-contiguous are read as streams, which a few
+// passes may do again.
 template <typename T>
 bool packs_a(const Gemm<T>& g, const Kernels<T>& kernel) {
     const index_t passes = ceil_div(g.N, kernel.NR);

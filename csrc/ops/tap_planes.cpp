@@ -43,7 +43,8 @@ std::optional<PlaneWalk> walk_of(const Kernels<T>& kernel, const TapGemm<T>& g) 
     const index_t i = h.step > 0 ? 0 : K - 1, j = w.step > 0 ? 0 : K - 1;
     const index_t top = h.first + i * h.step, left = w.first + j * w.step;
     const index_t end = top + (g.PH - 1) * S + K;
-    if (g.plane() * index_t{sizeof(T)} > kPlaneBytes) return std::nullopt;
+    const index_t bytes = g.plane() * index_t{sizeof(T)};
+    if (bytes == 0 || bytes > kPlaneBytes) return std::nullopt;
     if (!dense || top <= -K || end >= g.H + K || 2 * g.PW < kernel.lanes) return std::nullopt;
     const auto element = [&](index_t row, index_t column) {
         return sum.weights.element[static_cast<size_t>(row * K + column)];
