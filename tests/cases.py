@@ -168,6 +168,8 @@ def _grid() -> Iterator[Conv2dCase]:
     yield _named("kernel_larger_than_image", H=2, W=3, KH=5, KW=5, padding=2)
     yield _named("1x1_many_tiles", KH=1, KW=1, padding=0, C=3, OC=40, H=9, W=11)
     yield _named("3x3_many_tiles", C=3, OC=40, H=9, W=11)
+    # The weight gradient sums so many pixels in several chunks, each a part of its own.
+    yield _named("many_pixels", N=9, C=2, OC=5, H=33, W=33)
     yield _named("one_pixel", N=1, C=1, H=1, W=1, OC=1, KH=1, KW=1, padding=0)
     yield _named("images5", N=5, H=6, W=5)
 
