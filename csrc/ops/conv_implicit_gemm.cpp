@@ -60,6 +60,8 @@ void run(const Kernels<T>& kernel, const TapGemm<T>& g, ConvAlgorithm algorithm)
                      (algorithm == ConvAlgorithm::Auto && prefers_direct(kernel, g)));
     if (direct) {
         tap_direct(kernel, g);
+    } else if (prefers_pixel_rows(kernel, g)) {
+        tap_pixel_rows(kernel, g);
     } else {
         tap_gemm(kernel, g);
     }

@@ -117,7 +117,7 @@ void tap_direct(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const index_t block = tap_channel_block(kernel, g.C, g.taps(), 1);
     const auto packed = WeightCache::get(g.extras.cache, g.key(kernel, block), [&] {
         std::vector<PackedTapWeights<T>> made;
-        made.emplace_back(kernel, g, g.sums.front().weights, block);
+        made.emplace_back(kernel, g, g.sums.front().weights, block, kernel.MR);
         return made;
     });
     const PackedTapWeights<T>& weights = packed->front();

@@ -90,18 +90,20 @@ index_t tap_channel_block(const Kernels<T>& kernel, index_t C, index_t taps, ind
 inline constexpr index_t kEnoughTasks = 4;
 index_t tap_row_block(index_t M, index_t MR, index_t other_tasks);
 
-// Packs rows m .. m + rows of channels c .. c + channels into panels of MR rows.
+// Packs rows m .. m + rows of channels c .. c + channels into panels of `width` rows: MR, for the rows of a tile, or
+// NR.
 template <typename T>
 void pack_tap_weights(const Kernels<T>& kernel, const TapWeights<T>& weights, index_t group,
-                      index_t m, index_t rows, index_t c, index_t channels, T* panels);
+                      index_t m, index_t rows, index_t c, index_t channels, index_t width,
+                      T* panels);
 
 // All of A, packed: block of channels by block of channels, and each of these panel by panel.
 template <typename T>
 class PackedTapWeights {
   public:
     PackedTapWeights(const Kernels<T>& kernel, const TapGemm<T>& g, const TapWeights<T>& weights,
-                     index_t channel_block);
-    // The panels from row m on (a multiple of MR) of the block of channels c .. c + channels.
+                     index_t channel_block, index_t width);
+    // The panels from row m on (a multiple of their width) of the block of channels c .. c + channels.
     const T* block(index_t group, index_t m, index_t c, index_t channels) const {
         return packed_.data() + (group * C_ + c) * taps_ * padded_rows_ + m * channels * taps_;
     }
@@ -115,6 +117,13 @@ class PackedTapWeights {
 // where those are few, the rows.
 template <typename T>
 void tap_gemm(const Kernels<T>& kernel, const TapGemm<T>& g);
+
+// The same with pixels for rows, and each row m a column: for few pixels, and a single sum.
+template <typename T>
+void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g);
+// True if that is possible and expected to be faster than tap_gemm.
+template <typename T>
+bool prefers_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g);
 
 // Direct: the micro-kernel reads the image rows themselves, from a padded copy. Nothing is packed per
 // tap, but tiles do not reach across image rows. For a single sum.

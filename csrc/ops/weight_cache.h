@@ -18,7 +18,7 @@ class WeightCache {
     // Everything that the derived form depends on, besides the weight: who made it, for which table of
     // kernels (and so element type and instruction set), and sizes.
     struct Key {
-        enum class Maker { TapGemm, Winograd } maker;
+        enum class Maker { TapGemm, TapPixelRows, Winograd } maker;
         const void* kernels;
         std::array<index_t, 5> sizes;
         friend bool operator==(const Key&, const Key&) = default;

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The implicit GEMM for few pixels and many filters, transposed: pixels are the rows of a tile, and output
+// channels its columns. 49 pixels waste a quarter of the lanes of two vectors of 16, or of four of 8, but hardly
+// any of rows that can be cut anywhere; and each weight, which there are more of than pixels, is read just once.
+// The price is to turn the output round, which is why the sum must be long.
+#include <algorithm>
+#include <vector>
+
+#include "base/parallel.h"
+#include "ops/gemm_panel.h"
+#include "ops/tap_gemm.h"
+#include "ops/tap_panel.h"
+
+namespace pyconv {
+namespace {
+
+// Bytes of packed pixels of a task, which are read once for every panel of weights: four bytes a cycle, from L3 if
+// need be.
+constexpr index_t kMostPixelBytes = index_t{1} << 20;
+// Tiles of pixels in a task: enough that the next panel of weights is there before it is wanted.
+constexpr index_t kTiles = 4;
+// Steps of the k-loop that take as long as turning a tile round and adding it to the output.
+constexpr double kTurningSteps = 64;
+
+// How one call is cut into tasks: by its shape alone.
+template <typename T>
+struct Plan {
+    index_t channels;    // of a block of the sum
+    index_t panel_rows;  // pixels packed together: whole tiles, as many as the lanes of a panel can hold
+    index_t task_rows, pixel_tasks;  // the last task has the pixels that are left, too
+    index_t weight_rows, weight_tasks;
+
+    Plan(const Kernels<T>& kernel, const TapGemm<T>& g) {
+        const index_t tiles = std::max(g.N * g.pixels() / kernel.MR, index_t{1});
+        channels = tap_channel_block(kernel, g.C, g.taps(), 1);
+        panel_rows = std::max(kernel.NR / kernel.MR, index_t{1}) * kernel.MR;
+        // At least two tasks, which read no pixel twice.
+        const index_t task_tiles = std::min(kTiles, ceil_div(tiles, 2));
+        pixel_tasks = tiles / task_tiles;
+        task_rows = task_tiles * kernel.MR;
+        weight_rows = tap_row_block(g.M, kernel.NR, pixel_tasks * g.G);
+        weight_tasks = ceil_div(g.M, weight_rows);
+    }
+};
+
+// Some pixels of one group, and some panels of weights.
+template <typename T>
+class Task {
+  public:
+    Task(const Kernels<T>& the_kernel, const TapGemm<T>& the_sum, const Plan<T>& the_plan,
+         const PackedTapWeights<T>* weights, index_t group, index_t first, index_t pixels)
+        : kernel(the_kernel),
+          g(the_sum),
+          plan(the_plan),
+          packed_weights(weights),
+          group_(group),
+          pixels_(pixels),
+          steps_(the_sum.taps()),
+          panels_(static_cast<size_t>(ceil_div(pixels, the_plan.panel_rows))),
+          pixel_panels_(g.C * steps_ * panel_count() * kernel.NR),
+          sums_(pixels * kernel.NR),
+          turned_(kernel.NR * turned_row()) {
+        for (index_t p = 0; p < panel_count(); ++p)
+            locate(g, group, first + p * plan.panel_rows, rows_of(p), panels_[static_cast<size_t>(p)]);
+        for (index_t c = 0; c < g.C; c += plan.channels)
+            for (index_t p = 0; p < panel_count(); ++p)
+                pack_panel(kernel, g, g.sums.front().taps, panels_[static_cast<size_t>(p)],
+                           g.source + group * g.source_group + c * g.plane(), channels_from(c),
+                           pixel_panel(c, p));
+    }
+
+    // Rows m .. m + rows, which become columns.
+    void run(index_t m, index_t rows) {
+        const index_t NR = kernel.NR;
+        const AlignedBuffer<T> scratch(
+            packed_weights == nullptr ? std::min(plan.channels, g.C) * steps_ * NR : 0);
+        for (index_t j = m; j < m + rows; j += NR) {
+            const index_t columns = std::min(NR, m + rows - j);
+            for (index_t c = 0; c < g.C; c += plan.channels) {
+                if (packed_weights == nullptr)
+                    pack_tap_weights(kernel, g.sums.front().weights, group_, j, columns, c,
+                                     channels_from(c), NR, scratch.data());
+                multiply(j, columns, c, scratch.data());
+            }
+            finish(j, columns);
+        }
+    }
+
+  private:
+    index_t panel_count() const { return static_cast<index_t>(panels_.size()); }
+    index_t rows_of(index_t panel) const {
+        return std::min(plan.panel_rows, pixels_ - panel * plan.panel_rows);
+    }
+    index_t turned_row() const { return round_up(pixels_, kernel.lanes); }
+    index_t channels_from(index_t c) const { return std::min(plan.channels, g.C - c); }
+    T* pixel_panel(index_t c, index_t panel) {
+        return pixel_panels_.data() +
+               kernel.NR * steps_ * (c * panel_count() + panel * channels_from(c));
+    }
+
+    // Adds the block of channels from c on to the sums.
+    void multiply(index_t j, index_t columns, index_t c, const T* b) {
+        const index_t NR = kernel.NR;
+        KLoop loop{.steps = channels_from(c) * steps_, .a_k = NR, .b_k = NR, .b_padded = true};
+        const T* after = b;
+        if (packed_weights != nullptr) {
+            const bool same = c + plan.channels < g.C;
+            const index_t next_c = same ? c + plan.channels : 0;
+            b = packed_weights->block(group_, j, c, channels_from(c));
+            after = packed_weights->block(group_, same ? j : j + NR, next_c, channels_from(next_c));
+        }
+        NextPanel<T> next(after, NR, loop.steps, NR);
+        if (kernel.fetches_ahead) loop.fetch = next.fetch();
+        for (index_t p = 0; p < panel_count(); ++p) {
+            const ColumnRun<T> run{0, columns, sums_.data() + p * plan.panel_rows * NR, 1};
+            multiply_panel<T>(kernel, rows_of(p), loop, pixel_panel(c, p), 0, b, {&run, 1}, NR,
+                              {.accumulate = c > 0}, &next);
+        }
+    }
+
+    // Turns the sums round and writes them.
+    void finish(index_t j, index_t columns) {
+        const index_t row = turned_row();
+        kernel.transpose(pixels_, columns, sums_.data(), kernel.NR, turned_.data(), row);
+        Epilogue<T> e{.activation = g.extras.activation};
+        if (g.extras.bias != nullptr) e.row_bias = g.extras.bias + group_ * g.M + j;
+        const T* from = turned_.data();
+        for (const Panel<T>& panel : panels_) {
+            for (index_t r = 0; r < panel.column_run_count; ++r) {
+                const ColumnRun<T>& run = panel.column_runs[r];
+                T* to = run.c + j * g.output_m;
+                e.residual = g.residual(to);
+                kernel.merge_tile(columns, run.count, from + run.first, row, to, g.output_m, 1, e);
+            }
+            from += plan.panel_rows;
+        }
+    }
+
+    const Kernels<T>& kernel;
+    const TapGemm<T>& g;
+    const Plan<T>& plan;
+    const PackedTapWeights<T>* packed_weights;  // or nullptr
+    const index_t group_, pixels_, steps_;      // steps a channel
+    std::vector<Panel<T>> panels_;
+    AlignedBuffer<T> pixel_panels_;  // block of channels by block of channels, and each panel by panel
+    AlignedBuffer<T> sums_, turned_;
+};
+
+// Lanes that `count` columns take: a last vector alone is not quite as fast as half of a tile.
+double lanes_of(index_t count, index_t NR) {
+    const index_t rest = count % NR;
+    const double last = rest == 0 ? 0.0 : rest * 2 <= NR ? 0.625 : 1.0;
+    return static_cast<double>(NR) * (static_cast<double>(count / NR) + last);
+}
+
+}  // namespace
+
+template <typename T>
+bool prefers_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
+    const index_t pixels = g.N * g.pixels(), steps = g.C * g.taps();
+    if (g.ways() != 1 || g.M < kernel.NR || pixels == 0 || steps == 0) return false;
+    const index_t task_rows = std::min(pixels, (kTiles + 1) * kernel.MR);
+    if (steps * task_rows * index_t{sizeof(T)} > kMostPixelBytes) return false;
+    const double as_columns = static_cast<double>(steps * g.M) * lanes_of(pixels, kernel.NR);
+    const double as_rows = static_cast<double>(steps * pixels) * lanes_of(g.M, kernel.NR) +
+                           kTurningSteps * static_cast<double>(g.M * pixels);
+    return as_rows < as_columns;
+}
+
+template <typename T>
+void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
+    const Plan<T> plan(kernel, g);
+    const TapWeights<T>& weights = g.sums.front().weights;
+    const WeightCache::Key key{WeightCache::Key::Maker::TapPixelRows,
+                               &kernel,
+                               {g.G, g.M, g.C, g.taps(), plan.channels}};
+    const auto pack = [&] {
+        return PackedTapWeights<T>(kernel, g, weights, plan.channels, kernel.NR);
+    };
+    const auto kept =
+        g.extras.cache != nullptr ? WeightCache::get(g.extras.cache, key, pack) : nullptr;
+    parallel_for(g.G * plan.pixel_tasks * plan.weight_tasks, arithmetic_nanoseconds(g.work()),
+                 [&](index_t task) {
+                     const index_t m = task % plan.weight_tasks * plan.weight_rows;
+                     const index_t part = task / plan.weight_tasks % plan.pixel_tasks;
+                     const index_t group = task / plan.weight_tasks / plan.pixel_tasks;
+                     const index_t first = part * plan.task_rows;
+                     const bool last = part == plan.pixel_tasks - 1;
+                     Task<T>(kernel, g, plan, kept.get(), group, first,
+                             last ? g.N * g.pixels() - first : plan.task_rows)
+                         .run(m, std::min(plan.weight_rows, g.M - m));
+                 });
+}
+
+template bool prefers_pixel_rows(const Kernels<float>&, const TapGemm<float>&);
+template bool prefers_pixel_rows(const Kernels<double>&, const TapGemm<double>&);
+template void tap_pixel_rows(const Kernels<float>&, const TapGemm<float>&);
+template void tap_pixel_rows(const Kernels<double>&, const TapGemm<double>&);
+
+}  // namespace pyconv
