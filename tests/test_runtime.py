@@ -125,6 +125,46 @@ def test_retained_memory_is_bounded_whatever_the_shapes(rng: np.random.Generator
         assert info["retained"] <= info["peak"] - info["live"] + (64 << 20)
 
 
+def test_blocks_of_all_sizes_keep_their_values(rng: np.random.Generator) -> None:
+    """Blocks are cut out of larger ones and joined again: no two may overlap, and none is lost."""
+    pyconv.release_memory()
+    kept: dict[int, Array] = {}
+    for step in range(2000):
+        size = int(2 ** rng.uniform(10, 20))
+        kept[step] = F.relu(np.full(size, step, np.float32))
+        # Few and many in turn.
+        for key in rng.permutation(list(kept))[: rng.integers(3 if step // 100 % 2 else 6)]:
+            assert np.all(kept.pop(key) == key)
+        info = runtime.memory_info()
+        assert info["live"] >= sum(
+            array.nbytes for array in kept.values() if array.nbytes >= 1 << 14
+        )
+        assert info["retained"] <= info["peak"] - info["live"] + (64 << 20)
+    for key, array in kept.items():
+        assert np.all(array == key)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted as on Linux")
+def test_memory_of_one_size_serves_others() -> None:
+    """What a pass through layers of many sizes used serves the next one, without a page fault."""
+    script = """
+        import resource
+        import numpy as np
+        from pyconv import functional as F
+
+        x = np.ones(100 << 18, np.float32)
+        def work():
+            for mebibytes in (100, 50, 85, 60, 70):
+                F.relu(x[: mebibytes << 18])
+        work()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            work()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        """
+    assert int(run_python(script)) < 20
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_resident_memory_does_not_grow_with_the_number_of_shapes() -> None:
     script = """

@@ -3,13 +3,13 @@
 //
 // A fresh large block costs a page fault per 4 KiB when it is first written, which for a
 // memory-bound layer is as long as the layer itself. Freed blocks are therefore kept and handed
-// out again. Sizes are rounded up to one of four classes per power of two (at most 25 % more), and
-// nothing is keyed by shape.
+// out again, the large ones cut and joined as sizes ask (heap.h). Small sizes are rounded up to one of four classes
+// per power of two (at most 25 % more), and nothing is keyed by shape.
 //
 // Bound: with `peak` the largest number of bytes that were ever in use at the same time,
 //     retained <= (peak - live) + kRetainedSlack,
 // that is, memory held never exceeds the real peak by more than kRetainedSlack. The longest unused
-// blocks are given back first. release_memory() gives everything back and forgets the peak.
+// large blocks are given back first, then the small ones. release_memory() gives everything back and forgets the peak.
 #pragma once
 
 #include <new>

@@ -126,7 +126,8 @@ class Task {
                 a.push_back(packed_weights[q].block(group_, ic, c, channels));
                 continue;
             }
-            pack_tap_weights(kernel, g.sums[q].weights, group_, ic, mc, c, channels, kernel.MR, scratch);
+            pack_tap_weights(kernel, g.sums[q].weights, group_, ic, mc, c, channels, kernel.MR,
+                             scratch);
             a.push_back(scratch);
             scratch += round_up(mc, kernel.MR) * channels * g.sums[q].taps.count();
         }

@@ -25,8 +25,9 @@ constexpr double kTurningSteps = 64;
 // How one call is cut into tasks: by its shape alone.
 template <typename T>
 struct Plan {
-    index_t channels;    // of a block of the sum
-    index_t panel_rows;  // pixels packed together: whole tiles, as many as the lanes of a panel can hold
+    index_t channels;  // of a block of the sum
+    index_t
+        panel_rows;  // pixels packed together: whole tiles, as many as the lanes of a panel can hold
     index_t task_rows, pixel_tasks;  // the last task has the pixels that are left, too
     index_t weight_rows, weight_tasks;
 
@@ -61,7 +62,8 @@ class Task {
           sums_(pixels * kernel.NR),
           turned_(kernel.NR * turned_row()) {
         for (index_t p = 0; p < panel_count(); ++p)
-            locate(g, group, first + p * plan.panel_rows, rows_of(p), panels_[static_cast<size_t>(p)]);
+            locate(g, group, first + p * plan.panel_rows, rows_of(p),
+                   panels_[static_cast<size_t>(p)]);
         for (index_t c = 0; c < g.C; c += plan.channels)
             for (index_t p = 0; p < panel_count(); ++p)
                 pack_panel(kernel, g, g.sums.front().taps, panels_[static_cast<size_t>(p)],
@@ -142,7 +144,8 @@ class Task {
     const PackedTapWeights<T>* packed_weights;  // or nullptr
     const index_t group_, pixels_, steps_;      // steps a channel
     std::vector<Panel<T>> panels_;
-    AlignedBuffer<T> pixel_panels_;  // block of channels by block of channels, and each panel by panel
+    AlignedBuffer<T>
+        pixel_panels_;  // block of channels by block of channels, and each panel by panel
     AlignedBuffer<T> sums_, turned_;
 };
 
@@ -171,9 +174,8 @@ template <typename T>
 void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const Plan<T> plan(kernel, g);
     const TapWeights<T>& weights = g.sums.front().weights;
-    const WeightCache::Key key{WeightCache::Key::Maker::TapPixelRows,
-                               &kernel,
-                               {g.G, g.M, g.C, g.taps(), plan.channels}};
+    const WeightCache::Key key{
+        WeightCache::Key::Maker::TapPixelRows, &kernel, {g.G, g.M, g.C, g.taps(), plan.channels}};
     const auto pack = [&] {
         return PackedTapWeights<T>(kernel, g, weights, plan.channels, kernel.NR);
     };
