@@ -10,6 +10,7 @@ import pytest
 
 from checks import assert_same_bits
 from pyconv import layers as L
+from pyconv.functional._channels import join_channels, split_channels
 from pyconv.layers.base import Layer
 
 IMAGE = (2, 4, 6, 6)
@@ -39,6 +40,41 @@ def test_concat_refuses_different_images() -> None:
     layer = L.Concat(L.MaxPool2d(2), L.ReLU())
     with pytest.raises(ValueError, match=r"Concat: branches differ .* \(2, 4, 3, 3\)"):
         layer(np.zeros(IMAGE))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 7), (1, 4, 300, 200), (2, 40), (0, 4, 5), (2, 4, 0)])
+def test_channels_are_joined_and_split_as_by_numpy(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any
+) -> None:
+    N, C, *sizes = shape
+    channels = [C, 0, 1, C + 2]
+    outputs = [rng.standard_normal((N, count, *sizes)).astype(dtype) for count in channels]
+    joined = join_channels(outputs)
+    assert_same_bits(joined, np.concatenate(outputs, axis=1))
+    strided = [np.asfortranarray(output) for output in outputs]
+    assert_same_bits(join_channels(strided), joined)
+    for part, output in zip(
+        split_channels(np.asfortranarray(joined), channels), outputs, strict=True
+    ):
+        assert_same_bits(part, output)
+        assert part.base is None or not np.shares_memory(part, joined)
+
+
+def test_channels_of_different_arrays_are_not_joined() -> None:
+    with pytest.raises(
+        ValueError, match=r"Concat: outputs has shape \(2, 3, 5\); expected \(2, 3, 4\)"
+    ):
+        join_channels([np.zeros((2, 1, 4)), np.zeros((2, 3, 5))])
+    with pytest.raises(TypeError, match="Concat: outputs has dtype float32; expected float64"):
+        join_channels([np.zeros((2, 1, 4)), np.zeros((2, 3, 4), np.float32)])
+    with pytest.raises(ValueError, match=r"Concat: outputs have shape \(3,\)"):
+        join_channels([np.zeros(3)])
+    with pytest.raises(ValueError, match="Concat: outputs is empty"):
+        join_channels([])
+    for channels in ([2, 2], [4, -1], [2**62, 2**62, 3]):
+        with pytest.raises(ValueError, match="Concat: channels"):
+            split_channels(np.zeros((2, 3, 4)), channels)
 
 
 @pytest.mark.parametrize("make", [L.Sequential, L.Residual, L.Concat])

@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     def_pool2d(m);
     def_pool2d_variants(m);
     def_activation(m);
+    def_channels(m);
     def_softmax(m);
     def_batch_norm(m);
     def_normalization(m);

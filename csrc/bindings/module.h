@@ -12,6 +12,7 @@ void def_conv(py::module_& m);
 void def_pool2d(py::module_& m);
 void def_pool2d_variants(py::module_& m);
 void def_activation(py::module_& m);
+void def_channels(py::module_& m);
 void def_softmax(py::module_& m);
 void def_batch_norm(py::module_& m);
 void def_normalization(py::module_& m);

@@ -19,9 +19,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
-import numpy as np
-
 from pyconv import functional as F
+from pyconv.functional._channels import join_channels, split_channels
 from pyconv.layers.base import Array, Layer
 from pyconv.layers.fusion import Following, Shortcut, activation_of, run_chain
 
@@ -191,7 +190,7 @@ class Concat(Layer):
         """Return the joined outputs, channels in the order of the branches."""
         outputs = [branch(input) for branch in self.branches]
         joined = self.join(outputs)
-        self._save(np.cumsum([output.shape[1] for output in outputs[:-1]], dtype=np.intp))
+        self._save([output.shape[1] for output in outputs])
         return joined
 
     @staticmethod
@@ -204,11 +203,11 @@ class Concat(Layer):
                     "Concat: branches differ in more than their channels, got shapes "
                     + ", ".join(str(output.shape) for output in outputs)
                 )
-        return np.concatenate(outputs, axis=1)
+        return join_channels(outputs)
 
     def backward(self, grad_output: Array) -> Array:
         """Return the sum of the gradients of the branches."""
-        parts = np.split(grad_output, self._take_saved(), axis=1)
+        parts = split_channels(grad_output, self._take_saved())
         grads = [branch.backward(g) for branch, g in zip(self.branches, parts, strict=True)]
         grad_input = grads[0]  # which may belong to its branch: it is not written to
         for grad in grads[1:]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyconv import functional as F
 from pyconv.backends.onnx.operators.node import Kernel, Node, is_float, is_number, operator
+from pyconv.functional._channels import join_channels
 from pyconv.layers.base import Array
 
 # TensorProto.DataType of what NumPy itself has. Strings and the small floats are left to ONNX.
@@ -88,7 +89,13 @@ def unsqueeze(node: Node) -> Kernel:
 def concat(node: Node) -> Kernel:
     """Arrays one after the other."""
     axis = node.get("axis", 1)
-    return lambda *arrays: np.concatenate(arrays, axis=axis)
+
+    def run(*arrays: Array) -> Array:
+        if axis == 1 and is_float(arrays[0]) and arrays[0].ndim > 1:
+            return join_channels(arrays)
+        return np.concatenate(arrays, axis=axis)
+
+    return run
 
 
 @operator("Split")
