@@ -110,13 +110,14 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     };
 
     // C is the one operand that no packing has touched: it is fetched while the k-loop runs, but of a large tile
-    // row by row, since all at once would hold up the loads of A and B.
+    // row by row, since all at once would hold up the loads of A and B. Where a row begins within a line, that line
+    // came with the tile on the left; the one in which the row ends did not.
     // (always_inline: GCC takes a function that only fetches for one without effect, and drops the call.)
     const auto fetch = [&](const T* c_row) __attribute__((always_inline)) {
-        for (index_t j = 0; j < NV * L; j += kLine) __builtin_prefetch(c_row + j, 1);
+        for (index_t j = kLine; j <= NV * L; j += kLine) __builtin_prefetch(c_row + j - 1, 1);
     };
     constexpr bool kLarge = kWhole && is_large_tile<T, MR, NV>();
-    for (int i = 0; kWhole && !kLarge && i < MR; ++i) fetch(c + i * ldc);
+    for (int i = 0; kWhole && !kLarge && i < MR; ++i) fetch(c + k.next_c + i * ldc);
 
     V acc[MR][NV];
     for (int i = 0; i < MR; ++i)
@@ -146,13 +147,14 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     };
     index_t step = 0;
     if constexpr (kLarge) {
-        const T* c_row = c;
+        const T* c_row = c + k.next_c;
         const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
         for (; step + 2 <= end; step += 2, c_row += ldc) {
             add_step(step);
             add_step(step + 1);
             fetch(c_row);
         }
+        for (const T* c_end = c + k.next_c + MR * ldc; c_row != c_end; c_row += ldc) fetch(c_row);
         const char* next = reinterpret_cast<const char*>(c);
         index_t next_step = 0;
         if (k.fetch != nullptr) {

@@ -47,6 +47,8 @@ struct KLoop {
     bool a_padded = false;
     // Only for kernels that fetch ahead, and not needed.
     const Fetch* fetch = nullptr;
+    // From the tile of C at hand to the one that comes next, if that is known.
+    index_t next_c = 0;
 };
 
 // What happens to a tile on its way to memory: C = activation(C * accumulate + alpha * tile + bias +

@@ -92,17 +92,20 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
     const index_t MR = kernel.MR, NR = kernel.NR;
     const bool adjacent = runs.size() == 1 && runs[0].c_step == 1;
     const index_t columns = runs.back().first + runs.back().count;
+    KLoop loop = k;
     const auto multiply = [&](index_t mr, const T* a, T* c, index_t c_row, const Epilogue<T>& e) {
         if (mr == MR && columns == NR) {
-            kernel.gemm(k, a, b, c, c_row, e);
+            kernel.gemm(loop, a, b, c, c_row, e);
         } else {
-            kernel.gemm_edge(mr, columns, k, a, b, c, c_row, e);
+            kernel.gemm_edge(mr, columns, loop, a, b, c, c_row, e);
         }
     };
     for_each_tile(mc, MR, !k.a_padded, [&](index_t tile, index_t i, index_t mr) {
         const T* a = k.a_padded ? a_block + tile * a_panel : a_block + i * k.a_step;
         if (next != nullptr) next->advance();
         if (adjacent) {
+            // The next tile is below, or at the top of the next panel.
+            loop.next_c = i + mr < mc ? mr * ldc : NR - i * ldc;
             return multiply(mr, a, runs[0].c + i * ldc, ldc,
                             epilogue_from(epilogue, runs[0].residual, i, ldc));
         }
@@ -135,6 +138,7 @@ void pack_and_multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& 
     KLoop unpacked = k;
     unpacked.b_k = b_step;
     if (fetches) unpacked.fetch = next.fetch();
+    unpacked.next_c = mc > MR ? MR * ldc : NR;
     next.advance();
     kernel.gemm_packing(unpacked, a_block, b, packed, run.c, ldc,
                         epilogue_from(epilogue, run.residual, 0, ldc));
