@@ -113,8 +113,12 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     // row by row, since all at once would hold up the loads of A and B. Where a row begins within a line, that line
     // came with the tile on the left; the one in which the row ends did not.
     // (always_inline: GCC takes a function that only fetches for one without effect, and drops the call.)
+    const index_t to_residual = e.residual != nullptr ? e.residual - c : 0;
     const auto fetch = [&](const T* c_row) __attribute__((always_inline)) {
-        for (index_t j = kLine; j <= NV * L; j += kLine) __builtin_prefetch(c_row + j - 1, 1);
+        for (index_t j = kLine - 1; j < NV * L; j += kLine) {
+            __builtin_prefetch(c_row + j, 1);
+            __builtin_prefetch(c_row + to_residual + j);
+        }
     };
     constexpr bool kLarge = kWhole && is_large_tile<T, MR, NV>();
     for (int i = 0; kWhole && !kLarge && i < MR; ++i) fetch(c + k.next_c + i * ldc);
