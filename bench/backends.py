@@ -119,7 +119,9 @@ def onnx_cases(threads: int, text: str) -> Iterator[Case]:
             continue
         model = make()
         rep, evaluator = backend.prepare(model), reference.ReferenceEvaluator(model)
-        feed = {model.graph.input[0].name: x}
+        weights = {initializer.name for initializer in model.graph.initializer}
+        [input_name] = [input.name for input in model.graph.input if input.name not in weights]
+        feed = {input_name: x}
         calls: dict[str, Callable[[], Array]] = {
             "pyconv": partial(_first, rep.run, [x]),
             **dict(onnxruntime_inference(model.SerializeToString(), x, threads)),

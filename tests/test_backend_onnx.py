@@ -103,6 +103,32 @@ CHAINS: dict[str, tuple[list[Any], int]] = {
         chain(CONV, NORM, ("Add", ["b", "r"], {}), ("Relu", ["c"], {})),
         1,
     ),
+    "conv_norm_scale_shift_relu": (
+        chain(
+            CONV,
+            NORM,
+            ("Mul", ["b", "channels"], {}),
+            ("Add", ["channels", "c"], {}),
+            ("Relu", ["d"], {}),
+        ),
+        1,
+    ),
+    "conv_scale_of_a_number": (chain(CONV, ("Mul", ["a", "6"], {})), 1),
+    "conv_scale_of_columns": (chain(CONV, ("Mul", ["a", "columns"], {})), 2),
+    "norm_scale_shift_relu": (
+        chain(
+            ("Tanh", ["r"], {}),
+            NORM,
+            ("Mul", ["b", "channels"], {}),
+            ("Add", ["c", "channels"], {}),
+            ("Relu", ["d"], {}),
+        ),
+        2,
+    ),
+    "norm_of_unknown_rank": (
+        chain(("Squeeze", ["s", "axis"], {}), NORM, ("Mul", ["b", "channels"], {})),
+        3,
+    ),
     "conv_add_is_second": (chain(CONV, ("Add", ["r", "a"], {}), ("HardSwish", ["b"], {})), 1),
     "conv_add_of_a_later_value": (
         chain(CONV, ("Tanh", ["r"], {}), ("Sum", ["a", "b"], {}), ("Clip", ["c", "0", "6"], {})),
@@ -155,10 +181,12 @@ def test_fused_graphs_agree_with_the_reference(name: str, rng: np.random.Generat
     constants = {
         "w": draw(6, 3, 3, 3), "bias": draw(6), "scale": draw(6), "shift": draw(6),
         "mean": draw(6), "var": draw(6) + 2, "t": draw(3, 6, 2, 2), "m": draw(75, 4), "k": draw(4),
+        "channels": draw(6, 1, 1), "columns": draw(5), "axis": np.array([0]),
         **{str(bound): np.array(bound, np.float32) for bound in (0, 1, 6)},
     }  # fmt: skip
     given = {
-        "x": draw(2, 3, 5, 5), "r": draw(2, 6, 5, 5), "row": draw(6, 1, 1), "v": draw(4, 3, 2, 2)
+        "x": draw(2, 3, 5, 5), "r": draw(2, 6, 5, 5), "row": draw(6, 1, 1), "v": draw(4, 3, 2, 2),
+        "s": draw(1, 6, 6, 4),
     }  # fmt: skip
     used = {value for node in nodes for value in node.input}
     given = {key: value for key, value in given.items() if key in used}

@@ -2,8 +2,8 @@
 """From an ONNX model to the nodes that will run: constants computed, neighbours merged.
 
 `load` makes nodes of the protobuf; `fold` computes what does not depend on the input; `fuse` merges a
-convolution with the batch norm, the addition and the activation that follow it, and some others with
-a ReLU. A merged node stands where its last part stood, so that all its inputs are there by then.
+convolution with the batch norm, the scale and shift of channels, the addition and the activation that follow
+it, a batch norm with a scale and shift, and some others with a ReLU. A merged node stands where its last part stood, so that all its inputs are there by then.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _RANDOM = {
     "RandomUniformLike",
 }  # fmt: skip
 _TAKE_RELU = {"Add", "BatchNormalization", "ConvTranspose", "Gemm"}
+_KEEP_RANK = {
+    "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Dropout", "Identity", "LRN", "MaxPool",
+    "Mul", "Relu", "Tanh",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -160,6 +164,7 @@ def fuse(graph: Graph) -> None:
         uses.update(name for name in node.inputs + subgraph_inputs(node) if name)
         readers |= dict.fromkeys(node.inputs, i)
     nodes: list[Node | None] = list(graph.nodes)
+    ranks = _ranks(graph)
     for start in range(len(nodes)):
         at = start
         while (current := nodes[at]) is not None and len(current.outputs) == 1:
@@ -167,37 +172,77 @@ def fuse(graph: Graph) -> None:
             following = None if reader is None else nodes[reader]
             if reader is None or following is None or uses[current.outputs[0]] != 1:
                 break
-            merged = _merged(current, following, graph.constants)
+            merged = _merged(current, following, graph.constants, ranks.get(current.outputs[0]))
             if merged is None:
                 break
             nodes[at], nodes[reader], at = None, merged, reader
     graph.nodes = [node for node in nodes if node is not None]
 
 
-def _merged(node: Node, following: Node, constants: dict[str, Array]) -> Node | None:
-    """Return one node for two, if there is one. Constants that it needs are added."""
+def _ranks(graph: Graph) -> dict[str, int]:
+    """Return how many axes some values have: those that come from an input through layers of a network."""
+    # A constant may be a sequence of arrays, too.
+    ranks = {name: getattr(value, "ndim", 0) for name, value in graph.constants.items()}
+    for info in graph.inputs:
+        if info.type.tensor_type.HasField("shape"):
+            ranks[info.name] = len(info.type.tensor_type.shape.dim)
+    for node in graph.nodes:
+        if node.op_type in _KEEP_RANK and all(name in ranks for name in node.inputs if name):
+            ranks[node.outputs[0]] = max(ranks[name] for name in node.inputs if name)
+    return ranks
+
+
+def _merged(
+    node: Node, following: Node, constants: dict[str, Array], rank: int | None
+) -> Node | None:
+    """Return one node for two, if there is one. Constants that it needs are added.
+
+    The value between the two has `rank` axes, if that is known.
+    """
     activation = _activation_of(following)
     if node.activation is not None or following.activation is not None:
         return None
+    affine = _with_affine(node, following, constants, rank)
+    if affine is not None:
+        return affine
     if node.op_type in _TAKE_RELU:
         return (
             dataclasses.replace(node, outputs=following.outputs, activation="relu")
             if activation == "relu"
             else None
         )
-    weight = node.constants.get(1)
-    if node.op_type != "Conv" or node.domain or weight is None or not is_float(weight):
+    if not _is_fixed_conv(node):
         return None
-    if weight.ndim not in {3, 4, 5}:
-        return None
-    residual = len(node.inputs) > 3
     if activation is not None:
         return dataclasses.replace(node, outputs=following.outputs, activation=activation)
-    if following.op_type == "BatchNormalization" and not residual:
-        return _with_norm(node, following, constants)
+    residual = len(node.inputs) > 3
     if following.op_type in {"Add", "Sum"} and len(following.inputs) == 2 and not residual:
         return _with_residual(node, following)
     return None
+
+
+def _is_fixed_conv(node: Node) -> bool:
+    """Return whether a node is a convolution of constant weight."""
+    weight = node.constants.get(1)
+    return (
+        node.op_type == "Conv"
+        and not node.domain
+        and weight is not None
+        and is_float(weight)
+        and weight.ndim in {3, 4, 5}
+    )
+
+
+def _is_fixed_norm(node: Node) -> bool:
+    """Return whether a node is a batch norm whose statistics and parameters are constants."""
+    return (
+        node.op_type == "BatchNormalization"
+        and not node.domain
+        and len(node.constants) == 4
+        and len(node.outputs) == 1
+        and not node.get("training_mode", 0)
+        and node.get("spatial", 1) != 0
+    )
 
 
 def _activation_of(node: Node) -> str | None:
@@ -213,28 +258,59 @@ def _activation_of(node: Node) -> str | None:
     return {"Relu": "relu", "HardSwish": "hardswish"}.get(node.op_type)
 
 
-def _with_norm(node: Node, norm: Node, constants: dict[str, Array]) -> Node | None:
-    """Return a convolution with the weights that do what it and a batch norm do."""
-    weight, bias = node.constants[1], node.constants.get(2)
-    if norm.domain or len(norm.constants) != 4 or norm.get("training_mode", 0):
+def _with_affine(
+    node: Node, following: Node, constants: dict[str, Array], rank: int | None
+) -> Node | None:
+    """Return a convolution or batch norm that also does what a scale and shift of channels do."""
+    if _is_fixed_conv(node) and len(node.inputs) <= 3:
+        weight, bias = node.constants[1], node.constants.get(2)
+        if bias is None and any(node.inputs[2:]):  # it is computed
+            return None
+        rank, statistics = weight.ndim, []
+    elif _is_fixed_norm(node) and is_float(*node.constants.values()):
+        weight, bias = node.constants[1], node.constants[2]
+        statistics = node.inputs[3:]
+    else:
         return None
-    if len(norm.outputs) != 1 or norm.get("spatial", 1) == 0:
+    affine = _affine_of(following, len(weight), rank, weight.dtype)
+    if affine is None:
         return None
-    if bias is None and any(node.inputs[2:]):  # it is computed
-        return None
-    scale, shift, mean, var = (norm.constants[i].astype(np.float64) for i in (1, 2, 3, 4))
-    scale /= np.sqrt(var + norm.get("epsilon", 1e-5))
-    folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    shift += ((0 if bias is None else bias) - mean) * scale
-    new = [folded.astype(weight.dtype), shift.astype(weight.dtype)]
-    names = [f"{norm.outputs[0]}/{name}" for name in ("weight", "bias")]
+    factor, shift = affine
+    scaled = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    shifted = shift if bias is None else bias * factor + shift
+    new = [scaled.astype(weight.dtype), shifted.astype(weight.dtype)]
+    names = [f"{following.outputs[0]}/{name}" for name in ("weight", "bias")]
     constants |= dict(zip(names, new, strict=True))
     return dataclasses.replace(
         node,
-        inputs=[node.inputs[0], *names],
-        outputs=norm.outputs,
-        constants={1: new[0], 2: new[1]},
+        inputs=[node.inputs[0], *names, *statistics],
+        outputs=following.outputs,
+        constants={**node.constants, 1: new[0], 2: new[1]},
     )
+
+
+def _affine_of(
+    node: Node, channels: int, rank: int | None, dtype: np.dtype[Any]
+) -> tuple[Array, Array] | None:
+    """Return factor and shift of each channel, in float64, for a node that does no more than that."""
+    if _is_fixed_norm(node):
+        scale, shift, mean, var = (node.constants[i].astype(np.float64) for i in (1, 2, 3, 4))
+        scale /= np.sqrt(var + node.get("epsilon", 1e-5))
+        return scale, shift - mean * scale
+    if node.op_type not in {"Add", "Mul"} or node.domain or node.version < 7:
+        return None
+    if rank is None or len(node.constants) != 1:
+        return None
+    (constant,) = node.constants.values()
+    sizes: tuple[int, ...] = (1,) * (rank - constant.ndim) + constant.shape
+    if constant.ndim > rank or constant.dtype != dtype or constant.size != sizes[1]:
+        return None
+    if constant.size not in {1, channels}:
+        return None
+    values = np.broadcast_to(constant.astype(np.float64).reshape(-1), channels)
+    if node.op_type == "Mul":
+        return values, np.zeros(channels)
+    return np.ones(channels), values
 
 
 def _with_residual(node: Node, add: Node) -> Node | None:
