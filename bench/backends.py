@@ -159,7 +159,7 @@ def torch_cases(threads: int, text: str) -> Iterator[Case]:
 
 
 def keras_cases(threads: int, text: str) -> Iterator[Case]:
-    """Images (N, H, W, C), as Keras has them."""
+    """Images (N, H, W, C), as Keras has them. The NumPy backend of Keras 3 fails on sizes of pools that are one int."""
     os.environ["KERAS_BACKEND"] = "numpy"
     backend: Any = importlib.import_module("pyconv.backends.keras")
     ops: Any = importlib.import_module("keras.ops")
@@ -171,8 +171,8 @@ def keras_cases(threads: int, text: str) -> Iterator[Case]:
         "conv_3x3": lambda: ops.conv(x, dense, padding="same"),
         "conv_1x1": lambda: ops.conv(x, dense[:1, :1]),
         "depthwise_3x3": lambda: ops.depthwise_conv(x, depthwise, padding="same"),
-        "max_pool": lambda: ops.max_pool(x, 2),
-        "average_pool": lambda: ops.average_pool(x, 3, strides=2, padding="same"),
+        "max_pool": lambda: ops.max_pool(x, (2, 2), strides=(2, 2)),
+        "average_pool": lambda: ops.average_pool(x, (3, 3), strides=(2, 2), padding="same"),
     }
 
     def backed(work: Callable[[], Any]) -> Array:

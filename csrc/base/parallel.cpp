@@ -49,27 +49,45 @@ inline void pause_cpu() {
 }
 
 struct Job {
-    index_t tasks = 0;
+    // A run of tasks, taken one by one.
+    struct alignas(64) Share {
+        std::atomic<index_t> next{0};
+        index_t end = 0;
+    };
+    static constexpr int kMaxShares = 16;
+
+    Share shares[kMaxShares];
+    int share_count = 1;
     detail::TaskFunction function = nullptr;
     void* context = nullptr;
     uint64_t fp_state = 0;
     int max_workers = 0;
-    std::atomic<index_t> next_task{0};
     std::atomic<bool> stop{false};
     std::mutex error_mutex;
     std::exception_ptr error;
 
-    // Takes tasks until none is left. Tasks are handed out one by one, in order: cores are shared
-    // with others, and a slow one then simply takes fewer.
+    void set_tasks(index_t tasks, int threads) {
+        share_count = std::min(threads, kMaxShares);
+        for (int i = 0; i < share_count; ++i) {
+            shares[i].next.store(tasks * i / share_count, std::memory_order_relaxed);
+            shares[i].end = tasks * (i + 1) / share_count;
+        }
+    }
+
+    // Each thread begins with a share of its own: what it reads is then mostly what it has itself written in the
+    // layer before, and in its cache. Then it helps the others: cores are shared, and a slow one takes fewer.
     template <typename AfterTask>
-    void work(AfterTask&& after_task) noexcept {
+    void work(int thread, AfterTask&& after_task) noexcept {
         inside_task = true;
         try {
-            while (!stop.load(std::memory_order_relaxed)) {
-                const index_t task = next_task.fetch_add(1, std::memory_order_relaxed);
-                if (task >= tasks) break;
-                function(context, task);
-                after_task();
+            for (int i = 0; i < share_count; ++i) {
+                Share& share = shares[(thread + i) % share_count];
+                while (!stop.load(std::memory_order_relaxed)) {
+                    const index_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+                    if (task >= share.end) break;
+                    function(context, task);
+                    after_task();
+                }
             }
         } catch (...) {
             stop.store(true, std::memory_order_relaxed);
@@ -123,7 +141,7 @@ class Pool {
             epoch_.fetch_add(1, std::memory_order_release);
         }
         wake(job.max_workers);
-        job.work(InterruptPoll());
+        job.work(0, InterruptPoll());
         wait_for_workers();
         busy_.clear(std::memory_order_release);
         return true;
@@ -201,7 +219,7 @@ class Pool {
             Job& job = *job_;
             if (index < job.max_workers) {
                 set_fp_state(job.fp_state);
-                job.work([] {});
+                job.work(index + 1, [] {});
             }
             if (active_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
                 const std::lock_guard lock(mutex_);
@@ -299,7 +317,7 @@ void run_tasks(index_t tasks, double nanoseconds, TaskFunction function, void* c
     if (workers > 0 && nanoseconds > kShareNanoseconds && !inside_task &&
         (nanoseconds > kWakeNanoseconds || pool().is_awake(workers))) {
         Job job;
-        job.tasks = tasks;
+        job.set_tasks(tasks, workers + 1);
         job.function = function;
         job.context = context;
         job.fp_state = fp_state();
