@@ -23,6 +23,7 @@ struct GridRun {
 // A panel: which pixels its lanes are, and where in the output they go.
 template <typename T>
 struct Panel {
+    Panel() {}  // the runs are not set to 0 first: there are usually one or two
     index_t run_count = 0, column_run_count = 0;
     GridRun runs[kMaxRuns];
     ColumnRun<T> column_runs[kMaxRuns];
