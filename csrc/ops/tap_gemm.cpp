@@ -18,9 +18,6 @@ namespace {
 // L3 then; the more columns, the fewer times is A read, or packed.
 constexpr index_t kPackedBytes = index_t{320} << 10;
 constexpr index_t kMaxPanels = 24;
-// With fewer blocks of columns than this, A is packed where it is used: it would go out to memory and
-// back between one use and the next to no purpose.
-constexpr index_t kSharedColumnTasks = 3;
 
 // How one call is cut into blocks and tasks: by its shape alone.
 template <typename T>
@@ -232,7 +229,7 @@ void tap_gemm(const Kernels<T>& kernel, const TapGemm<T>& any) {
             made.emplace_back(kernel, g, sum.weights, plan.channels, kernel.MR);
         return made;
     };
-    const bool shared = g.extras.cache != nullptr || plan.column_tasks >= kSharedColumnTasks;
+    const bool shared = g.extras.cache != nullptr || plan.column_tasks >= kSharedTasks;
     const auto kept =
         shared ? WeightCache::get(g.extras.cache, g.key(kernel, plan.channels), pack) : nullptr;
     const std::vector<PackedTapWeights<T>>& packed = shared ? *kept : none;

@@ -97,6 +97,10 @@ void pack_tap_weights(const Kernels<T>& kernel, const TapWeights<T>& weights, in
                       index_t m, index_t rows, index_t c, index_t channels, index_t width,
                       T* panels);
 
+// With fewer tasks than this for different pixels, A is packed where it is used: it would go out to memory and
+// back between one use and the next to no purpose.
+inline constexpr index_t kSharedTasks = 3;
+
 // All of A, packed: block of channels by block of channels, and each of these panel by panel.
 template <typename T>
 class PackedTapWeights {

@@ -25,9 +25,8 @@ constexpr double kTurningSteps = 64;
 // How one call is cut into tasks: by its shape alone.
 template <typename T>
 struct Plan {
-    index_t channels;  // of a block of the sum
-    index_t
-        panel_rows;  // pixels packed together: whole tiles, as many as the lanes of a panel can hold
+    index_t channels;    // of a block of the sum
+    index_t panel_rows;  // pixels packed together: whole tiles, no more than a panel has lanes
     index_t task_rows, pixel_tasks;  // the last task has the pixels that are left, too
     index_t weight_rows, weight_tasks;
 
@@ -35,8 +34,9 @@ struct Plan {
         const index_t tiles = std::max(g.N * g.pixels() / kernel.MR, index_t{1});
         channels = tap_channel_block(kernel, g.C, g.taps(), 1);
         panel_rows = std::max(kernel.NR / kernel.MR, index_t{1}) * kernel.MR;
-        // At least two tasks, which read no pixel twice.
-        const index_t task_tiles = std::min(kTiles, ceil_div(tiles, 2));
+        // At least two tasks, which read no pixel twice; but one rather than two that pack the weights each.
+        const bool packs = g.extras.cache == nullptr && tiles < kSharedTasks * kTiles;
+        const index_t task_tiles = packs ? tiles : std::min(kTiles, ceil_div(tiles, 2));
         pixel_tasks = tiles / task_tiles;
         task_rows = task_tiles * kernel.MR;
         weight_rows = tap_row_block(g.M, kernel.NR, pixel_tasks * g.G);
@@ -162,8 +162,12 @@ template <typename T>
 bool prefers_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const index_t pixels = g.N * g.pixels(), steps = g.C * g.taps();
     if (g.ways() != 1 || g.M < kernel.NR || pixels == 0 || steps == 0) return false;
-    const index_t task_rows = std::min(pixels, (kTiles + 1) * kernel.MR);
+    const Plan<T> plan(kernel, g);
+    const index_t task_rows = pixels - (plan.pixel_tasks - 1) * plan.task_rows;  // the largest
     if (steps * task_rows * index_t{sizeof(T)} > kMostPixelBytes) return false;
+    // The taps of an input gradient lie apart, and are dear to pack into wide panels.
+    if (g.extras.cache == nullptr && g.taps() > 1 && g.sums.front().weights.c_step != g.taps())
+        return false;
     const double as_columns = static_cast<double>(steps * g.M) * lanes_of(pixels, kernel.NR);
     const double as_rows = static_cast<double>(steps * pixels) * lanes_of(g.M, kernel.NR) +
                            kTurningSteps * static_cast<double>(g.M * pixels);
@@ -179,8 +183,8 @@ void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const auto pack = [&] {
         return PackedTapWeights<T>(kernel, g, weights, plan.channels, kernel.NR);
     };
-    const auto kept =
-        g.extras.cache != nullptr ? WeightCache::get(g.extras.cache, key, pack) : nullptr;
+    const bool shared = g.extras.cache != nullptr || plan.pixel_tasks >= kSharedTasks;
+    const auto kept = shared ? WeightCache::get(g.extras.cache, key, pack) : nullptr;
     parallel_for(g.G * plan.pixel_tasks * plan.weight_tasks, arithmetic_nanoseconds(g.work()),
                  [&](index_t task) {
                      const index_t m = task % plan.weight_tasks * plan.weight_rows;
