@@ -79,7 +79,7 @@ TwoVecs<T> load_two(const T* p, SomeLanes which) {
 
 // Calls body(j, lanes) for j = 0, L, ... below n, with all lanes while j + L <= room (room >= n).
 template <typename T, typename Body>
-PYCONV_INLINE void for_vectors(index_t n, index_t room, Body body) {
+PYCONV_INLINE void for_vectors(index_t n, index_t room, const Body& body) {
     constexpr index_t L = Vec<T>::lanes;
     const index_t end = room - L + 1 < n ? room - L + 1 : n;
     index_t j = 0;
@@ -89,7 +89,7 @@ PYCONV_INLINE void for_vectors(index_t n, index_t room, Body body) {
 
 // Calls body with `count` as a constant where it is a usual one: their loops are unrolled.
 template <int... kUsual, typename Body>
-PYCONV_INLINE void with_count(index_t count, Body body) {
+PYCONV_INLINE void with_count(index_t count, const Body& body) {
 #if defined(PYCONV_COMPACT)
     static_cast<void>(count);
     body(Constant<0>{});
@@ -149,7 +149,7 @@ PYCONV_INLINE void reduce_rows(const PoolWalk& p, const Window& window, const T*
     const index_t room = end - (first + (count - 1) * step);
     with_count<2, 3>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
-        for_vectors<T>(p.W, room, [=](index_t j, auto lanes) {
+        for_vectors<T>(p.W, room, [&](index_t j, auto lanes) {
             V x = load(first + j, lanes);
             PYCONV_UNROLL(3)
             for (index_t r = 1; r < rows; ++r)
@@ -170,15 +170,16 @@ __attribute__((noinline)) void make_lines(const PoolWalk& p, const Window* windo
 
 // Calls emit(ow, result, lanes) for the windows along a line; kTaps is the number of taps, or 0.
 template <typename T, typename Reduction, int kStride, int kTaps, typename Emit>
-PYCONV_INLINE void reduce_windows(const PoolWalk& p, const T* line, index_t room, Emit emit) {
+PYCONV_INLINE void reduce_windows(const PoolWalk& p, const T* line, index_t room,
+                                  const Emit& emit) {
     using V = Vec<T>;
     const index_t dilation = p.dilation_w, taps = kTaps != 0 ? kTaps : p.taps;
-    const auto value_of = [=](index_t j, index_t tap) {
+    const auto value_of = [&](index_t j, index_t tap) {
         const T* from = line + kStride * j + tap;
         if constexpr (kStride == 1) return V::load(from);
         return even_lanes_of(V::load(from), V::load(from + V::lanes));
     };
-    for_vectors<T>(p.OW, room, [=](index_t j, auto lanes) {
+    for_vectors<T>(p.OW, room, [&](index_t j, auto lanes) {
         V x = value_of(j, 0);
         PYCONV_UNROLL(3)
         for (index_t k = 1; k < taps; ++k) x = Reduction::combine(x, value_of(j, k * dilation));
@@ -188,7 +189,7 @@ PYCONV_INLINE void reduce_windows(const PoolWalk& p, const T* line, index_t room
 
 // As above, for windows that are all different: emit(ow, result).
 template <typename T, typename Reduction, typename Emit>
-void reduce_each_window(const PoolWalk& p, const T* line, Emit emit) {
+void reduce_each_window(const PoolWalk& p, const T* line, const Emit& emit) {
     for (index_t ow = 0; ow < p.OW; ++ow) {
         T x = Reduction::identity();
         for (index_t w = p.cols[ow].begin; w < p.cols[ow].end; w += p.dilation_w)
@@ -208,13 +209,13 @@ inline bool are_pairs(const PoolWalk& p) {
 
 template <typename T, typename Reduction, typename Emit>
 PYCONV_INLINE void reduce_pairs(const PoolWalk& p, const Window& window, const T* plane,
-                                const T* end, index_t room, Emit emit) {
+                                const T* end, index_t room, const Emit& emit) {
     const index_t count = taps_of(window, p.dilation_h), step = p.dilation_h * p.W;
     const T* first = plane + window.begin * p.W;
     const index_t in_room = (end - (first + (count - 1) * step)) / 2;
     with_count<2>(count, [&](auto usual) {
         const index_t rows = usual.value != 0 ? usual.value : count;
-        for_vectors<T>(p.OW, in_room < room ? in_room : room, [=](index_t j, auto lanes) {
+        for_vectors<T>(p.OW, in_room < room ? in_room : room, [&](index_t j, auto lanes) {
             TwoVecs<T> x = load_two(first + 2 * j, lanes);
             PYCONV_UNROLL(3)
             for (index_t r = 1; r < rows; ++r) {
@@ -284,8 +285,9 @@ void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finis
     const T* const in_end = in + p.planes * p.H * p.W;
     const T* const out_end = out + p.planes * p.OH * p.OW;
     const index_t pitch = p.pitch, OW = p.OW, values = prefetched_values(p);
-    for (index_t i = 0; i < p.lines; ++i)
-        fill_beyond(scratch + i * pitch, p.left, Vec<T>::broadcast(Reduction::identity()));
+    // To the ends of the lines, too: vectors reach beyond the values that are made below, and an old denormal number
+    // would slow down all of theirs.
+    fill_beyond(scratch, p.lines * pitch, Vec<T>::broadcast(Reduction::identity()));
     for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
         for (index_t first = 0; first < p.OH; first += p.lines) {
             const index_t lines = p.OH - first < p.lines ? p.OH - first : p.lines;
@@ -296,12 +298,12 @@ void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finis
                 prefetch(next, values);
                 if constexpr (kStride == 0) {
                     reduce_each_window<T, Reduction>(
-                        p, line, [=](index_t ow, T x) { finish.one(oh, ow, x, out + ow); });
+                        p, line, [&](index_t ow, T x) { finish.one(oh, ow, x, out + ow); });
                 } else {
                     const auto row = finish.row(oh);
                     reduce_windows<T, Reduction, kStride, kTaps>(
                         p, line, out_end - out,
-                        [=](index_t j, Vec<T> x, auto part) { store(row(j, x), out + j, part); });
+                        [&](index_t j, Vec<T> x, auto part) { store(row(j, x), out + j, part); });
                 }
                 next += values;
                 line += pitch;
@@ -331,7 +333,7 @@ void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
                 const auto row = finish.row(oh);
                 reduce_pairs<T, Reduction>(
                     p, p.rows[oh], in, in_end, out_end - out,
-                    [=](index_t j, Vec<T> x, auto lanes) { store(row(j, x), out + j, lanes); });
+                    [&](index_t j, Vec<T> x, auto lanes) { store(row(j, x), out + j, lanes); });
             }
         }
     } else {
@@ -351,30 +353,48 @@ struct Unchanged {
     }
 };
 
-// The sum divided by rows * columns, of which there is one for each window along H and W.
+// The sum divided by rows * columns, of which there is one for each window along H and W; times them, where both
+// hold reciprocals.
 template <typename T>
 struct Divided {
     const T* rows;
     const T* columns;
-    void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows[oh] * columns[ow]); }
+    bool reciprocal;
+    void one(index_t oh, index_t ow, T x, T* out) const {
+        const T extent = rows[oh] * columns[ow];
+        *out = reciprocal ? x * extent : x / extent;
+    }
     auto row(index_t oh) const {
-        return [extent = Vec<T>::broadcast(rows[oh]), widths = columns](index_t ow, Vec<T> x) {
-            return x / (extent * Vec<T>::load(widths + ow));
+        return [extent = Vec<T>::broadcast(rows[oh]), widths = columns, times = reciprocal](
+                   index_t ow, Vec<T> x) {
+            const Vec<T> product = extent * Vec<T>::load(widths + ow);
+            return times ? x * product : x / product;
         };
     }
 };
+
+// Whether dividing by n is the same as multiplying by 1 / n, which takes a quarter of the time.
+inline bool is_power_of_two(index_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
 // What windows contribute to their divisors along either axis: OW values and a vector of ones, and OH
 // values. All of `divisor` is with the rows, if it is not 0.
 template <typename T>
 Divided<T> divided_by(const PoolWalk& p, T divisor, T* extents) {
     T* const rows = extents + p.OW + Vec<T>::lanes;
-    for (index_t ow = 0; ow < p.OW; ++ow)
+    const auto whole = static_cast<index_t>(divisor);
+    bool reciprocal = divisor == 0 || (static_cast<T>(whole) == divisor && is_power_of_two(whole));
+    for (index_t ow = 0; ow < p.OW; ++ow) {
         extents[ow] = divisor != 0 ? T(1) : static_cast<T>(p.cols[ow].extent);
+        reciprocal = reciprocal && (divisor != 0 || is_power_of_two(p.cols[ow].extent));
+    }
     Vec<T>::broadcast(1).store(extents + p.OW);
-    for (index_t oh = 0; oh < p.OH; ++oh)
+    for (index_t oh = 0; oh < p.OH; ++oh) {
         rows[oh] = divisor != 0 ? divisor : static_cast<T>(p.rows[oh].extent);
-    return {rows, extents};
+        reciprocal = reciprocal && (divisor != 0 || is_power_of_two(p.rows[oh].extent));
+    }
+    for (index_t ow = 0; reciprocal && ow < p.OW; ++ow) extents[ow] = 1 / extents[ow];
+    for (index_t oh = 0; reciprocal && oh < p.OH; ++oh) rows[oh] = 1 / rows[oh];
+    return {rows, extents, reciprocal};
 }
 
 // The largest value of each window; -inf where a window is empty.
