@@ -162,6 +162,36 @@ def test_conv2d_forward_is_exact_on_long_sums(isa: str) -> None:
     assert_all_exact(case, np.dtype(np.float32))
 
 
+# Few pixels, many filters and a long sum: pixels become the rows of a tile.
+FEW_PIXELS = [
+    Conv2dCase(N=1, C=640, H=7, W=7, OC=80, KH=1, KW=1, name="49_pixels"),
+    Conv2dCase(N=1, C=64, H=7, W=7, OC=72, KH=3, KW=3, padding=1, name="3x3"),
+    Conv2dCase(N=4, C=128, H=5, W=5, OC=64, KH=3, KW=3, padding=1, name="batch"),
+    Conv2dCase(N=1, C=256, H=14, W=13, OC=64, KH=3, KW=3, padding=1, stride=2, name="strided"),
+    Conv2dCase(N=2, C=256, H=5, W=5, OC=130, KH=3, KW=3, padding=1, groups=2, name="grouped"),
+    Conv2dCase(N=1, C=300, H=1, W=1, OC=77, KH=1, KW=1, name="one_pixel"),
+]
+
+
+@pytest.mark.parametrize("case", FEW_PIXELS, ids=str)
+def test_conv2d_of_few_pixels_is_exact_on_integers(
+    case: Conv2dCase, isa: str, dtype: DType
+) -> None:
+    x, w, b, residual = case.integers(dtype)
+    expected = integer_results(case)[0] + reference.double(b)[:, None, None]
+    options = {**case.options, "algorithm": "implicit_gemm"}
+    assert_exact(F.conv2d(x, w, b, **options), expected)
+    cache = F.WeightCache()
+    for _ in range(2):  # packed, and found packed
+        assert_exact(F.conv2d(x, w, b, weight_cache=cache, **options), expected)
+    y = F.conv2d(x, w, b, activation="relu", residual=residual, weight_cache=cache, **options)
+    assert_exact(y, np.maximum(expected + residual, 0))
+    g = residual
+    assert_exact(
+        F.conv2d_backward_input(g, w, case.input_shape, **options), integer_results(case)[1]
+    )
+
+
 def test_conv2d_backward_weight_adds_up_chunks_of_many_panels(
     isa: str, dtype: DType, rng: np.random.Generator
 ) -> None:

@@ -33,7 +33,7 @@ struct Plan {
     Plan(const Kernels<T>& kernel, const TapGemm<T>& g) {
         const index_t tiles = std::max(g.N * g.pixels() / kernel.MR, index_t{1});
         channels = tap_channel_block(kernel, g.C, g.taps(), 1);
-        panel_rows = std::max(kernel.NR / kernel.MR, index_t{1}) * kernel.MR;
+        panel_rows = kernel.NR < kernel.MR ? kernel.NR : kernel.NR / kernel.MR * kernel.MR;
         // At least two tasks, which read no pixel twice; but one rather than two that pack the weights each.
         const bool packs = g.extras.cache == nullptr && tiles < kSharedTasks * kTiles;
         const index_t task_tiles = packs ? tiles : std::min(kTiles, ceil_div(tiles, 2));
