@@ -144,8 +144,7 @@ class Task {
     const PackedTapWeights<T>* packed_weights;  // or nullptr
     const index_t group_, pixels_, steps_;      // steps a channel
     std::vector<Panel<T>> panels_;
-    AlignedBuffer<T>
-        pixel_panels_;  // block of channels by block of channels, and each panel by panel
+    AlignedBuffer<T> pixel_panels_;  // block of channels by block of channels, each panel by panel
     AlignedBuffer<T> sums_, turned_;
 };
 
