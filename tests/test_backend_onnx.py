@@ -115,6 +115,13 @@ CHAINS: dict[str, tuple[list[Any], int]] = {
     ),
     "conv_scale_of_a_number": (chain(CONV, ("Mul", ["a", "6"], {})), 1),
     "conv_scale_of_columns": (chain(CONV, ("Mul", ["a", "columns"], {})), 2),
+    "conv_scale_of_as_many_columns": (
+        chain(
+            ("Conv", ["x", "w", "bias"], {"pads": [1, 1, 1, 2]}),
+            ("Mul", ["a", "scale"], {}),
+        ),
+        2,
+    ),
     "norm_scale_shift_relu": (
         chain(
             ("Tanh", ["r"], {}),

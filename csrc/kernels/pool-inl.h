@@ -353,48 +353,30 @@ struct Unchanged {
     }
 };
 
-// The sum divided by rows * columns, of which there is one for each window along H and W; times them, where both
-// hold reciprocals.
+// The sum divided by rows * columns, of which there is one for each window along H and W.
 template <typename T>
 struct Divided {
     const T* rows;
     const T* columns;
-    bool reciprocal;
-    void one(index_t oh, index_t ow, T x, T* out) const {
-        const T extent = rows[oh] * columns[ow];
-        *out = reciprocal ? x * extent : x / extent;
-    }
+    void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows[oh] * columns[ow]); }
     auto row(index_t oh) const {
-        return [extent = Vec<T>::broadcast(rows[oh]), widths = columns, times = reciprocal](
-                   index_t ow, Vec<T> x) {
-            const Vec<T> product = extent * Vec<T>::load(widths + ow);
-            return times ? x * product : x / product;
+        return [extent = Vec<T>::broadcast(rows[oh]), widths = columns](index_t ow, Vec<T> x) {
+            return x / (extent * Vec<T>::load(widths + ow));
         };
     }
 };
-
-// Whether dividing by n is the same as multiplying by 1 / n, which takes a quarter of the time.
-inline bool is_power_of_two(index_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
 // What windows contribute to their divisors along either axis: OW values and a vector of ones, and OH
 // values. All of `divisor` is with the rows, if it is not 0.
 template <typename T>
 Divided<T> divided_by(const PoolWalk& p, T divisor, T* extents) {
     T* const rows = extents + p.OW + Vec<T>::lanes;
-    const auto whole = static_cast<index_t>(divisor);
-    bool reciprocal = divisor == 0 || (static_cast<T>(whole) == divisor && is_power_of_two(whole));
-    for (index_t ow = 0; ow < p.OW; ++ow) {
+    for (index_t ow = 0; ow < p.OW; ++ow)
         extents[ow] = divisor != 0 ? T(1) : static_cast<T>(p.cols[ow].extent);
-        reciprocal = reciprocal && (divisor != 0 || is_power_of_two(p.cols[ow].extent));
-    }
     Vec<T>::broadcast(1).store(extents + p.OW);
-    for (index_t oh = 0; oh < p.OH; ++oh) {
+    for (index_t oh = 0; oh < p.OH; ++oh)
         rows[oh] = divisor != 0 ? divisor : static_cast<T>(p.rows[oh].extent);
-        reciprocal = reciprocal && (divisor != 0 || is_power_of_two(p.rows[oh].extent));
-    }
-    for (index_t ow = 0; reciprocal && ow < p.OW; ++ow) extents[ow] = 1 / extents[ow];
-    for (index_t oh = 0; reciprocal && oh < p.OH; ++oh) rows[oh] = 1 / rows[oh];
-    return {rows, extents, reciprocal};
+    return {rows, extents};
 }
 
 // The largest value of each window; -inf where a window is empty.
