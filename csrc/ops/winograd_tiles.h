@@ -31,21 +31,31 @@ struct TileBlock {
     index_t tiles() const { return rows * columns; }
 };
 
-// Cuts a tiling into blocks of about `target` tiles.
+// Cuts a tiling into blocks of about `target` tiles, of which two or four threads get equal shares.
 struct TileBlocks {
-    index_t rows, columns;  // of one block
     index_t row_blocks, column_blocks;
+    index_t rows, columns;  // of a block, at most
 
     TileBlocks(const Tiling& t, index_t target)
-        : rows(even_block(t.rows(), std::max<index_t>(1, target / t.TX), 1)),
-          columns(even_block(t.TX, target * 4 / 3, 1)),
-          row_blocks(ceil_div(t.rows(), rows)),
-          column_blocks(ceil_div(t.TX, columns)) {}
+        : row_blocks(shareable(ceil_div(t.rows(), std::max<index_t>(1, target / t.TX)), t.rows())),
+          column_blocks(ceil_div(t.TX, target * 4 / 3)),
+          rows(ceil_div(t.rows(), row_blocks)),
+          columns(ceil_div(t.TX, column_blocks)) {}
     index_t count() const { return row_blocks * column_blocks; }
     index_t tiles() const { return rows * columns; }
     TileBlock operator()(const Tiling& t, index_t block) const {
-        const index_t row = block / column_blocks * rows, column = block % column_blocks * columns;
-        return {row, std::min(rows, t.rows() - row), column, std::min(columns, t.TX - column)};
+        const index_t i = block / column_blocks, j = block % column_blocks;
+        const index_t row = t.rows() * i / row_blocks, column = t.TX * j / column_blocks;
+        return {row, t.rows() * (i + 1) / row_blocks - row, column,
+                t.TX * (j + 1) / column_blocks - column};
+    }
+
+  private:
+    // The nearest multiple of 4; many blocks are shared well whatever their number.
+    static index_t shareable(index_t count, index_t most) {
+        constexpr index_t kShares = 4, kMany = 16;
+        if (count < kShares - 1 || count > kMany) return count;
+        return std::min((count + kShares / 2) / kShares * kShares, most);
     }
 };
 

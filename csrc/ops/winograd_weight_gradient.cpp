@@ -22,10 +22,12 @@ constexpr index_t kBlockTiles = 128;
 // V and Q of a block.
 constexpr index_t kBlockBytes = index_t{12} << 20;
 constexpr index_t kInverseChannels = 8;
-// Copies of D, and their bytes together.
+// One value of D, of a copy that another core may have written.
+constexpr double kAddNanoseconds = 0.2;
+// Copies of D, a power of two that threads share evenly, and their bytes together.
 constexpr index_t kWays = 4;
 constexpr index_t kLeastTiles = 32;
-constexpr index_t kSumBytes = index_t{8} << 20;
+constexpr index_t kSumBytes = index_t{12} << 20;
 // Channels that a task takes from the image to their weights, and their V and D: what L2 holds.
 constexpr index_t kSlabChannels = 48;
 constexpr index_t kSlabBytes = index_t{768} << 10;
@@ -63,8 +65,12 @@ class WeightGradient {
                 add_blocks(g, blocks.count() * way / ways, blocks.count() * (way + 1) / ways,
                            sums.data() + way * size);
             });
-            for (index_t way = 1; way < ways; ++way)
-                kernel.add_to(size, sums.data() + way * size, sums.data());
+            const double values = static_cast<double>((ways - 1) * size);
+            parallel_for(tiling.points(), values * kAddNanoseconds, [&](index_t e) {
+                for (index_t way = 1; way < ways; ++way)
+                    kernel.add_to(sum.point_step, sums.data() + way * size + e * sum.point_step,
+                                  sums.data() + e * sum.point_step);
+            });
             transform_sums(g, sums.data());
         });
     }
@@ -82,8 +88,10 @@ class WeightGradient {
     // How many times D is kept.
     index_t ways() const {
         const index_t bytes = index_t{sizeof(T)} * sum.size(tiling.points());
-        return std::clamp<index_t>(kSumBytes / bytes, 1,
-                                   std::min(kWays, ceil_div(tiling.tiles(), kLeastTiles)));
+        index_t count = kWays;
+        while (count > 1 && (count * bytes > kSumBytes || count * kLeastTiles > tiling.tiles()))
+            count /= 2;
+        return count;
     }
 
     double nanoseconds(index_t tiles) const {
