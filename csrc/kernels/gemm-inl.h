@@ -25,6 +25,9 @@ constexpr int kMaxEdgeRows = 6;
 // How a tile finds its operands; see KLoop.
 enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
 
+// How far ahead a packed B is fetched that comes from beyond L2.
+constexpr index_t kFarSteps = 64;
+
 // A tile of more cache lines than can be on their way at once. The k-loop then takes two steps at a time, as
 // counting takes issue slots that multiply-adds could have, and fetches lines on the side; in a small tile both
 // cost more than they save.
@@ -127,7 +130,7 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     [[maybe_unused]] const index_t ahead = kLarge && k.fetch != nullptr ? 0 : NV * L;
-    const auto add_step = [&](index_t step) __attribute__((always_inline)) {
+    const auto add_step = [&](index_t step, auto fetches) __attribute__((always_inline)) {
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         const index_t offset = kWalk == Walk::OffsetsA ? k.a_offset[step] : 0;
         V bv[NV];
@@ -137,6 +140,9 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             packed += NV * L;
             for (index_t j = kLine; j <= NV * L; j += kLine) __builtin_prefetch(bk + ahead + j - 1);
         }
+        if constexpr (decltype(fetches)::value != 0)
+            for (index_t j = 0; j < NV * L; j += kLine)
+                __builtin_prefetch(bk + kFarSteps * NV * L + j);
         for (int i = 0; i < MR; ++i) {
             const T* ai = kWalk == Walk::OffsetsA ? rows[i] + offset
                           : kWalk == Walk::Rows   ? threes[i / 3] + i % 3 * k.a_step
@@ -147,31 +153,37 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         if constexpr (kWalk == Walk::Rows)
             for (int i = 0; i < kThrees; ++i) ++threes[i];
         if (kWalk != Walk::Rows) a += k.a_k;
-        if (kWalk != Walk::OffsetsB) b += k.b_k;
+        if (kWalk != Walk::OffsetsB) b += decltype(fetches)::value != 0 ? NV * L : k.b_k;
     };
     index_t step = 0;
-    if constexpr (kLarge) {
+    const auto add_steps = [&](auto fetches) __attribute__((always_inline)) {
         const T* c_row = c + k.next_c;
         const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
-        for (; step + 2 <= end; step += 2, c_row += ldc) {
-            add_step(step);
-            add_step(step + 1);
+        for (; kLarge && step + 2 <= end; step += 2, c_row += ldc) {
+            add_step(step, fetches);
+            add_step(step + 1, fetches);
             fetch(c_row);
         }
-        for (const T* c_end = c + k.next_c + MR * ldc; c_row != c_end; c_row += ldc) fetch(c_row);
+        for (const T* c_end = c + k.next_c + MR * ldc; kLarge && c_row != c_end; c_row += ldc)
+            fetch(c_row);
         const char* next = reinterpret_cast<const char*>(c);
         index_t next_step = 0;
-        if (k.fetch != nullptr) {
+        if (k.fetch != nullptr && decltype(fetches)::value == 0) {
             next = static_cast<const char*>(k.fetch->line);
             next_step = k.fetch->step;
         }
-        for (; step + 2 <= k.steps; step += 2, next += next_step) {
-            add_step(step);
-            add_step(step + 1);
-            __builtin_prefetch(next);
+        for (; kLarge && step + 2 <= k.steps; step += 2, next += next_step) {
+            add_step(step, fetches);
+            add_step(step + 1, fetches);
+            if constexpr (decltype(fetches)::value == 0) __builtin_prefetch(next);
         }
+        for (; step < k.steps; ++step) add_step(step, fetches);
+    };
+    if (kWhole && kWalk != Walk::OffsetsB && k.b_far) {
+        add_steps(Constant<1>());
+    } else {
+        add_steps(Constant<0>());
     }
-    for (; step < k.steps; ++step) add_step(step);
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.
     const auto each = [&](auto&& change) {

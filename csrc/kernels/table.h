@@ -47,6 +47,8 @@ struct KLoop {
     bool a_padded = false;
     // Only for kernels that fetch ahead, and not needed.
     const Fetch* fetch = nullptr;
+    // Likewise: B is packed, and comes from beyond L2.
+    bool b_far = false;
     // From the tile of C at hand to the one that comes next, if that is known.
     index_t next_c = 0;
 };

@@ -217,7 +217,8 @@ class Convolution {
                               .a_k = 1,
                               .a_step = v.tile_step,
                               .b_k = NR,
-                              .b_padded = true};
+                              .b_padded = true,
+                              .b_far = true};
                 for (index_t j = 0; j < count; ++j) {
                     const ColumnRun<T> run{0, NR, products.data() + e * product.point_step + j * NR,
                                            1};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A cost model for Winograd's algorithm, in units of one multiply-add of a vector. It looks at the shape
 // alone, so that the choice is the same for any number of threads.
+#include <algorithm>
+
 #include "base/checked.h"
 #include "ops/conv_winograd.h"
 
@@ -20,15 +22,15 @@ constexpr double kTransform = 10, kTransformGradient = 6;
 constexpr index_t kVector = 8, kPanel = 16;
 // A value of the transformed weight, or of its gradient. The input gradient reads the weight across: that is
 // dear once it comes from beyond L2. A cached one is only read, but from memory, for those of a network do not stay
-// in cache: measured 16 to 26, and small tiles are then better where there are few.
-constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 15;
+// in cache. It comes while its products with the tiles before it are summed, so that few tiles wait for it.
+constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 14;
 constexpr double kLargeWeight = 1e6;  // values
 // In the weight gradient channels are rows of tiles, which fewer leave empty: with 3 and 4 of them 44 to 73 GFLOP/s,
 // direct summation 57 to 107.
 constexpr index_t kLeastRows = 8;
 
-double weight_cost(const ConvShape& s, Direction direction, bool cached) {
-    if (cached) return kCachedWeight;
+double weight_cost(const ConvShape& s, Direction direction, bool cached, double tiles) {
+    if (cached) return std::max(0.0, kCachedWeight - tiles * kProduct);
     const double values = static_cast<double>(s.C / s.G * s.OC * 9);
     return direction == Direction::BackwardInput && values > kLargeWeight ? kWeightAcross : kWeight;
 }
@@ -51,7 +53,7 @@ double cost(const ConvShape& s, index_t m, Direction direction, bool cached) {
     const double tiles = static_cast<double>(s.N * rows * cols);
     return static_cast<double>(s.G) * points *
            (tiles * (products * kProduct + vectors * transform) +
-            C * OC * weight_cost(s, direction, cached));
+            C * OC * weight_cost(s, direction, cached, tiles));
 }
 
 double direct_cost(const ConvShape& s, Direction direction, bool cached) {
