@@ -28,6 +28,11 @@ enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
 // How far ahead a packed B is fetched that comes from beyond L2.
 constexpr index_t kFarSteps = 64;
 
+template <Far kValue>
+struct FarConstant {
+    static constexpr Far value = kValue;
+};
+
 // A tile of more cache lines than can be on their way at once. The k-loop then takes two steps at a time, as
 // counting takes issue slots that multiply-adds could have, and fetches lines on the side; in a small tile both
 // cost more than they save.
@@ -130,7 +135,8 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
     [[maybe_unused]] const index_t ahead = kLarge && k.fetch != nullptr ? 0 : NV * L;
-    const auto add_step = [&](index_t step, auto fetches) __attribute__((always_inline)) {
+    const auto add_step = [&](index_t step, auto far) __attribute__((always_inline)) {
+        constexpr Far kFar = decltype(far)::value;
         const T* bk = kWalk == Walk::OffsetsB ? b + k.b_offset[step] : b;
         const index_t offset = kWalk == Walk::OffsetsA ? k.a_offset[step] : 0;
         V bv[NV];
@@ -140,9 +146,10 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             packed += NV * L;
             for (index_t j = kLine; j <= NV * L; j += kLine) __builtin_prefetch(bk + ahead + j - 1);
         }
-        if constexpr (decltype(fetches)::value != 0)
+        if constexpr (kFar == Far::A) __builtin_prefetch(a + kFarSteps * MR);
+        if constexpr (kFar == Far::B)
             for (index_t j = 0; j < NV * L; j += kLine)
-                __builtin_prefetch(bk + kFarSteps * NV * L + j);
+                __builtin_prefetch(b + kFarSteps * NV * L + j);
         for (int i = 0; i < MR; ++i) {
             const T* ai = kWalk == Walk::OffsetsA ? rows[i] + offset
                           : kWalk == Walk::Rows   ? threes[i / 3] + i % 3 * k.a_step
@@ -153,36 +160,38 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
         if constexpr (kWalk == Walk::Rows)
             for (int i = 0; i < kThrees; ++i) ++threes[i];
         if (kWalk != Walk::Rows) a += k.a_k;
-        if (kWalk != Walk::OffsetsB) b += decltype(fetches)::value != 0 ? NV * L : k.b_k;
+        if (kWalk != Walk::OffsetsB) b += kFar == Far::B ? NV * L : k.b_k;
     };
     index_t step = 0;
-    const auto add_steps = [&](auto fetches) __attribute__((always_inline)) {
+    const auto add_steps = [&](auto far) __attribute__((always_inline)) {
         const T* c_row = c + k.next_c;
         const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
         for (; kLarge && step + 2 <= end; step += 2, c_row += ldc) {
-            add_step(step, fetches);
-            add_step(step + 1, fetches);
+            add_step(step, far);
+            add_step(step + 1, far);
             fetch(c_row);
         }
         for (const T* c_end = c + k.next_c + MR * ldc; kLarge && c_row != c_end; c_row += ldc)
             fetch(c_row);
         const char* next = reinterpret_cast<const char*>(c);
         index_t next_step = 0;
-        if (k.fetch != nullptr && decltype(fetches)::value == 0) {
+        if (k.fetch != nullptr && decltype(far)::value == Far::None) {
             next = static_cast<const char*>(k.fetch->line);
             next_step = k.fetch->step;
         }
         for (; kLarge && step + 2 <= k.steps; step += 2, next += next_step) {
-            add_step(step, fetches);
-            add_step(step + 1, fetches);
-            if constexpr (decltype(fetches)::value == 0) __builtin_prefetch(next);
+            add_step(step, far);
+            add_step(step + 1, far);
+            if constexpr (decltype(far)::value == Far::None) __builtin_prefetch(next);
         }
-        for (; step < k.steps; ++step) add_step(step, fetches);
+        for (; step < k.steps; ++step) add_step(step, far);
     };
-    if (kWhole && kWalk != Walk::OffsetsB && k.b_far) {
-        add_steps(Constant<1>());
+    if (kWhole && kWalk == Walk::Columns && k.far == Far::A) {
+        add_steps(FarConstant<Far::A>());
+    } else if (kWhole && (kWalk == Walk::Columns || kWalk == Walk::Rows) && k.far == Far::B) {
+        add_steps(FarConstant<Far::B>());
     } else {
-        add_steps(Constant<0>());
+        add_steps(FarConstant<Far::None>());
     }
 
     // One step at a time over all accumulators, each loop unrolled: they never leave the registers.

@@ -30,6 +30,9 @@ struct Fetch {
 // are from one step to the next. A packed panel has a_k = MR and b_k = NR; a matrix as it lies has its
 // own row or column step. With b_offset, step k takes its NR values of B at b + b_offset[k]: the pixels
 // that the taps of a convolution read, or those that a weight gradient sums over, where they lie.
+// A packed operand that comes from beyond L2: too far away for out-of-order execution to hide. It is fetched ahead.
+enum class Far { None, A, B };
+
 struct KLoop {
     index_t steps;
     index_t a_k = 0;
@@ -47,8 +50,7 @@ struct KLoop {
     bool a_padded = false;
     // Only for kernels that fetch ahead, and not needed.
     const Fetch* fetch = nullptr;
-    // Likewise: B is packed, and comes from beyond L2.
-    bool b_far = false;
+    Far far = Far::None;
     // From the tile of C at hand to the one that comes next, if that is known.
     index_t next_c = 0;
 };

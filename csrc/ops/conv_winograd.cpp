@@ -218,7 +218,7 @@ class Convolution {
                               .a_step = v.tile_step,
                               .b_k = NR,
                               .b_padded = true,
-                              .b_far = true};
+                              .far = Far::B};
                 for (index_t j = 0; j < count; ++j) {
                     const ColumnRun<T> run{0, NR, products.data() + e * product.point_step + j * NR,
                                            1};

@@ -103,7 +103,7 @@ void multiply_panel(const Kernels<T>& kernel, index_t mc, const KLoop& k, const 
     for_each_tile(mc, MR, !k.a_padded, [&](index_t tile, index_t i, index_t mr) {
         const T* a = k.a_padded ? a_block + tile * a_panel : a_block + i * k.a_step;
         if (next != nullptr) next->advance();
-        if (i > 0) loop.b_far = false;
+        if (i > 0 && loop.far == Far::B) loop.far = Far::None;
         if (adjacent) {
             // The next tile is below, or at the top of the next panel.
             loop.next_c = i + mr < mc ? mr * ldc : NR - i * ldc;

@@ -153,6 +153,7 @@ class Task {
                                            matrix + run.n * g.source_image + run.pw, g.plane(), b,
                                            to, g.output_m, e, &panel != &panels.back());
             } else if (g.ways() == 1) {
+                loops_[0].far = &panel == panels.data() ? Far::A : Far::None;
                 multiply_panel<T>(kernel, mc, loops_[0], a[0], kernel.MR * loops_[0].steps, b, to,
                                   g.output_m, e);
             } else {

@@ -104,19 +104,13 @@ class Task {
     void multiply(index_t j, index_t columns, index_t c, const T* b) {
         const index_t NR = kernel.NR;
         KLoop loop{.steps = channels_from(c) * steps_, .a_k = NR, .b_k = NR, .b_padded = true};
-        const T* after = b;
-        if (packed_weights != nullptr) {
-            const bool same = c + plan.channels < g.C;
-            const index_t next_c = same ? c + plan.channels : 0;
-            b = packed_weights->block(group_, j, c, channels_from(c));
-            after = packed_weights->block(group_, same ? j : j + NR, next_c, channels_from(next_c));
-        }
-        NextPanel<T> next(after, NR, loop.steps, NR);
-        if (kernel.fetches_ahead) loop.fetch = next.fetch();
+        if (packed_weights != nullptr)
+            b = packed_weights->block(group_, j, 0, g.C) + c * steps_ * NR;
         for (index_t p = 0; p < panel_count(); ++p) {
             const ColumnRun<T> run{0, columns, sums_.data() + p * plan.panel_rows * NR, 1};
+            loop.far = packed_weights != nullptr && p == 0 ? Far::B : Far::None;
             multiply_panel<T>(kernel, rows_of(p), loop, pixel_panel(c, p), 0, b, {&run, 1}, NR,
-                              {.accumulate = c > 0}, &next);
+                              {.accumulate = c > 0});
         }
     }
 
@@ -179,9 +173,8 @@ void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const TapWeights<T>& weights = g.sums.front().weights;
     const WeightCache::Key key{
         WeightCache::Key::Maker::TapPixelRows, &kernel, {g.G, g.M, g.C, g.taps(), plan.channels}};
-    const auto pack = [&] {
-        return PackedTapWeights<T>(kernel, g, weights, plan.channels, kernel.NR);
-    };
+    // One panel after another: what is fetched ahead is what is used next.
+    const auto pack = [&] { return PackedTapWeights<T>(kernel, g, weights, g.C, kernel.NR); };
     const bool shared = g.extras.cache != nullptr || plan.pixel_tasks >= kSharedTasks;
     const auto kept = shared ? WeightCache::get(g.extras.cache, key, pack) : nullptr;
     parallel_for(g.G * plan.pixel_tasks * plan.weight_tasks, arithmetic_nanoseconds(g.work()),
