@@ -175,14 +175,14 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             fetch(c_row);
         const char* next = reinterpret_cast<const char*>(c);
         index_t next_step = 0;
-        if (k.fetch != nullptr && decltype(far)::value == Far::None) {
+        if (k.fetch != nullptr && decltype(far)::value != Far::B) {
             next = static_cast<const char*>(k.fetch->line);
             next_step = k.fetch->step;
         }
         for (; kLarge && step + 2 <= k.steps; step += 2, next += next_step) {
             add_step(step, far);
             add_step(step + 1, far);
-            if constexpr (decltype(far)::value == Far::None) __builtin_prefetch(next);
+            if constexpr (decltype(far)::value != Far::B) __builtin_prefetch(next);
         }
         for (; step < k.steps; ++step) add_step(step, far);
     };

@@ -147,13 +147,13 @@ class Task {
             }
             const std::span<const ColumnRun<T>> to(runs,
                                                    static_cast<size_t>(panel.column_run_count));
+            loops_[0].far = &panel == panels.data() ? Far::A : Far::None;
             if (matrix != nullptr) {
                 const GridRun& run = panel.runs[0];
                 pack_and_multiply_panel<T>(kernel, mc, loops_[0], a[0], kernel.MR * loops_[0].steps,
                                            matrix + run.n * g.source_image + run.pw, g.plane(), b,
                                            to, g.output_m, e, &panel != &panels.back());
             } else if (g.ways() == 1) {
-                loops_[0].far = &panel == panels.data() ? Far::A : Far::None;
                 multiply_panel<T>(kernel, mc, loops_[0], a[0], kernel.MR * loops_[0].steps, b, to,
                                   g.output_m, e);
             } else {

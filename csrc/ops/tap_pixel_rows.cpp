@@ -20,7 +20,7 @@ constexpr index_t kMostPixelBytes = index_t{1} << 20;
 // Tiles of pixels in a task: enough that the next panel of weights is there before it is wanted.
 constexpr index_t kTiles = 4;
 // Steps of the k-loop that take as long as turning a tile round and adding it to the output.
-constexpr double kTurningSteps = 64;
+constexpr double kTurningSteps = 40;
 
 // How one call is cut into tasks: by its shape alone.
 template <typename T>
