@@ -99,7 +99,13 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
         // Up to the last of the rows that are this call's.
         const index_t room = w.last < w.OH ? w.last * w.OW : (w.planes - p) * size;
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
-        if (strip.left == w.left && w.planes > 1) {
+        if (w.planes == 1) {
+            // Each strip fetches a part of what the next band of the plane reads.
+            const index_t lines = (w.last - w.first) * S * w.W / kLine;
+            const T* next = plane + (w.top + (w.last - 1) * S + K) * w.W;
+            for (index_t i = lines * column / w.OW; i < lines * (column + strip.count) / w.OW; ++i)
+                __builtin_prefetch(next + i * kLine);
+        } else if (strip.left == w.left) {
             for (index_t i = 0; i < w.H * w.W; i += kLine) __builtin_prefetch(plane + ahead + i);
         }
         for (index_t r = w.first; r < w.last; r += R) {

@@ -14,9 +14,8 @@ namespace {
 constexpr index_t kTasks = 16;
 // Of a task: planes whose inputs and outputs fill half of L2.
 constexpr index_t kTaskBytes = index_t{256} << 10;
-// Larger planes are read once by the copy of rows (tap_depthwise.cpp), and here once a strip: from memory, 4 images
-// of 64 x 112 x 112 with stride 2 take 0.84 ms there and 1.3 here.
-constexpr index_t kPlaneBytes = index_t{8} << 10;
+// The kernel reads planes once a strip. Small ones it takes together; of the others bands of rows that stay in L1.
+constexpr index_t kPlaneBytes = index_t{8} << 10, kBandBytes = index_t{16} << 10;
 // The kernel's smallest tile, and its largest.
 constexpr index_t kMinRows = 4, kBandRows = 8;
 
@@ -43,9 +42,8 @@ std::optional<PlaneWalk> walk_of(const Kernels<T>& kernel, const TapGemm<T>& g) 
     const index_t i = h.step > 0 ? 0 : K - 1, j = w.step > 0 ? 0 : K - 1;
     const index_t top = h.first + i * h.step, left = w.first + j * w.step;
     const index_t end = top + (g.PH - 1) * S + K;
-    const index_t bytes = g.plane() * index_t{sizeof(T)};
-    if (bytes == 0 || bytes > kPlaneBytes) return std::nullopt;
-    if (!dense || top <= -K || end >= g.H + K || 2 * g.PW < kernel.lanes) return std::nullopt;
+    if (g.plane() == 0 || !dense || top <= -K || end >= g.H + K || 2 * g.PW < kernel.lanes)
+        return std::nullopt;
     const auto element = [&](index_t row, index_t column) {
         return sum.weights.element[static_cast<size_t>(row * K + column)];
     };
@@ -64,6 +62,31 @@ std::optional<PlaneWalk> walk_of(const Kernels<T>& kernel, const TapGemm<T>& g) 
                               .weights_h = (element(1, 0) - element(0, 0)) * h.step,
                               .weights_w = (element(0, 1) - element(0, 0)) * w.step},
                      .corner = element(i, j)};
+}
+
+// kernel.depthwise() band by band, of whole tiles.
+template <typename T>
+void by_bands(const Kernels<T>& kernel, const DepthwiseWalk& walk, const T* in, const T* weights,
+              T* out, const Epilogue<T>& epilogue) {
+    const index_t rows = walk.last - walk.first;
+    const index_t tile = round_up(rows, 7) < round_up(rows, 8) ? 7 : 8;
+    const index_t tile_bytes = tile * walk.W * walk.stride * index_t{sizeof(T)};
+    const index_t band_rows = std::max(kBandBytes / tile_bytes, index_t{2}) * tile;
+    DepthwiseWalk band = walk;
+    band.planes = 1;
+    for (index_t p = 0; p < walk.planes; ++p) {
+        const Epilogue<T> e{
+            .row_bias = epilogue.row_bias != nullptr ? epilogue.row_bias + p : nullptr,
+            .activation = epilogue.activation};
+        for (band.first = walk.first; band.first < walk.last; band.first = band.last) {
+            const index_t rest = walk.last - band.first;
+            band.last = band.first + (rest < band_rows + kMinRows ? rest : band_rows);
+            kernel.depthwise(band, in, weights, out, e);
+        }
+        in += walk.H * walk.W;
+        weights += walk.weights_plane;
+        out += walk.OH * walk.OW;
+    }
 }
 
 }  // namespace
@@ -91,9 +114,14 @@ bool tap_planes(const Kernels<T>& kernel, const TapGemm<T>& g) {
         walk.last = (band + 1) * g.PH / bands;
         const Epilogue<T> e{.row_bias = g.extras.bias != nullptr ? g.extras.bias + group : nullptr,
                             .activation = g.extras.activation};
-        kernel.depthwise(walk, g.source + n * g.source_image + group * g.plane(),
-                         g.sums.front().weights.data + group * walk.weights_plane + found->corner,
-                         g.output + n * g.output_image + group * outputs, e);
+        const T* in = g.source + n * g.source_image + group * g.plane();
+        const T* weights = g.sums.front().weights.data + group * walk.weights_plane + found->corner;
+        T* out = g.output + n * g.output_image + group * outputs;
+        if (g.plane() * index_t{sizeof(T)} <= kPlaneBytes) {
+            kernel.depthwise(walk, in, weights, out, e);
+        } else {
+            by_bands(kernel, walk, in, weights, out, e);
+        }
     });
     return true;
 }
