@@ -31,6 +31,18 @@ struct Strip {
     bool is_inside(index_t W) const { return left >= 0 && left + K - 1 + S * Vec<T>::lanes <= W; }
 };
 
+// Each strip of a band fetches a part of what comes next: `rows` of a plane, of `row` values.
+// (always_inline: GCC takes a function that only fetches for one without effect, and drops the call.)
+template <typename T, int K, int S>
+inline __attribute__((always_inline)) void fetch_part(const DepthwiseWalk& w,
+                                                      const Strip<T, K, S>& strip, const T* next,
+                                                      index_t rows, index_t row) {
+    constexpr index_t kLine = 64 / index_t{sizeof(T)};
+    const index_t column = (strip.left - w.left) / S, lines = rows * row / kLine;
+    for (index_t i = lines * column / w.OW; i < lines * (column + strip.count) / w.OW; ++i)
+        __builtin_prefetch(next + i * kLine);
+}
+
 // R rows of a strip. The rows of the image above `above` and from `below` on, counted from the first that the
 // tile reads, are not there. Of the output `room` values may be written, at least the tile's own.
 template <typename T, int K, int S, int R, bool kInside>
@@ -100,11 +112,8 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
         const index_t room = w.last < w.OH ? w.last * w.OW : (w.planes - p) * size;
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
         if (w.planes == 1) {
-            // Each strip fetches a part of what the next band of the plane reads.
-            const index_t lines = (w.last - w.first) * S * w.W / kLine;
-            const T* next = plane + (w.top + (w.last - 1) * S + K) * w.W;
-            for (index_t i = lines * column / w.OW; i < lines * (column + strip.count) / w.OW; ++i)
-                __builtin_prefetch(next + i * kLine);
+            fetch_part(w, strip, plane + (w.top + (w.last - 1) * S + K) * w.W,
+                       (w.last - w.first) * S, w.W);
         } else if (strip.left == w.left) {
             for (index_t i = 0; i < w.H * w.W; i += kLine) __builtin_prefetch(plane + ahead + i);
         }

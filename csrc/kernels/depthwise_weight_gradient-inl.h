@@ -66,10 +66,10 @@ void plane_gradient_columns(const DepthwiseWalk& w, const Strip<T, K, S>& strip,
     grad_output += (strip.left - w.left) / S;
     in += strip.left;
     for (index_t p = 0; p < w.planes; ++p, grad_output += grad_image, in += in_image) {
-        index_t r = 0;
+        index_t r = w.first;
         const auto rows = [&](auto count) {
             constexpr int R = decltype(count)::value;
-            for (; r + R <= w.OH; r += R) {
+            for (; r + R <= w.last; r += R) {
                 const index_t top = w.top + r * S;
                 plane_gradient_rows<T, K, S, R, kColumns>(strip, first, grad_output + r * w.OW,
                                                           w.OW, in + top * w.W, w.W, -top,
@@ -91,6 +91,11 @@ void plane_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_i
     constexpr index_t L = Vec<T>::lanes;
     for (index_t pixel = 0; pixel < w.OW; pixel += L) {
         Strip<T, K, S> strip(w, pixel);
+        if (w.planes == 1) {
+            const index_t rows = w.last - w.first;
+            fetch_part(w, strip, in + (w.top + (w.last - 1) * S + K) * w.W, rows * S, w.W);
+            fetch_part(w, strip, grad_output + w.last * w.OW, rows, w.OW);
+        }
         // Nothing of a pixel that is not in grad_output: it may be NaN.
         for (int c = 0; c < K; ++c)
             for (int s = 0; s < S; ++s)
@@ -112,7 +117,7 @@ void plane_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_i
 }
 
 // sums[(kw * w.kernel + kh), lane] += over w.planes images, their steps grad_image and in_image, and the pixels (r, j)
-// of grad_output, of which `lane` takes every L-th of a row:
+// of rows w.first .. w.last of grad_output, of which `lane` takes every L-th of a row:
 //     grad_output[r, j] * in[top + r * stride + kh, left + j * stride + kw]
 template <typename T>
 void depthwise_weight_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_image,
