@@ -16,6 +16,8 @@ template <typename T, int R>
 index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row_step, T* panel) {
     constexpr index_t L = Vec<T>::lanes;
     constexpr index_t kLastGroup = (R - 1) / L * L;
+    // More rows than the hardware follows.
+    constexpr index_t kAhead = 4 * 64 / index_t{sizeof(T)};
     index_t k = 0;
     // A store of L lanes may hang over into the next step's first values: groups of rows are
     // therefore done last first, and the last step is left to the caller.
@@ -24,8 +26,9 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
             Vec<T> block[L];
             PYCONV_UNROLL(16)
             for (index_t i = 0; i < L; ++i) {
-                block[i] =
-                    r0 + i < rows ? Vec<T>::load(in + (r0 + i) * row_step + k) : Vec<T>::zero();
+                const T* from = in + (r0 + i) * row_step + k;
+                __builtin_prefetch(from + kAhead);
+                block[i] = r0 + i < rows ? Vec<T>::load(from) : Vec<T>::zero();
             }
             transpose<T>(block);
             PYCONV_UNROLL(16)

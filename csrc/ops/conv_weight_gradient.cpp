@@ -34,13 +34,14 @@ constexpr index_t kSegmentPixels = 256;
 // Half of L2, or for a large result as much as it has, since each chunk reads and writes all of it.
 constexpr index_t kChunkBytes = index_t{1} << 20, kMaxChunkBytes = index_t{4} << 20;
 constexpr index_t kChunkPixels = 16 * kSegmentPixels;
-// Rows of a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for
+// About so many rows has a block of the result: as wide as a panel of B, 3 KiB of float32. A segment of B is used for
 // all of them before the next is fetched.
 constexpr index_t kBlockRows = 48;
 // Panels of B that a task takes together: a segment of A is used for all of them before the next is fetched.
 constexpr index_t kPanels = 4;
-// The result is cut into at least this many tasks, where it can be; with fewer than these there are others.
-constexpr index_t kTasks = 16, kEnoughTasks = 4;
+// The result is cut into at least this many tasks, where it can be. Of fewer than these, threads get unequal shares:
+// the chunks are then shared out instead, in some parts.
+constexpr index_t kTasks = 16, kEnoughTasks = 8, kParts = 4;
 
 // Some whole images of the batch, or some rows of one plane of output.
 struct Chunk {
@@ -70,7 +71,7 @@ class WeightGradient {
           input_(input + group * C * s.input_plane()),
           grad_weight_(grad_weight + group * OC * R),
           panels_(ceil_div(OC, kernel.NR)),
-          block_rows_(even_block(R, kBlockRows, kernel.MR)),
+          block_rows_(rows_of_block(R, kernel.MR)),
           row_blocks_(ceil_div(R, block_rows_)) {
         const index_t reach_h = s.pad_top + s.H, reach_w = s.pad_left + s.W;
         compact_h_ = s.KH == 1 && s.stride_h > 1 ? s.stride_h : 1;
@@ -87,7 +88,7 @@ class WeightGradient {
         const index_t size = panels_ * row_blocks_ * block_rows_ * kernel.NR;
         // A small result is not shared out but summed in parts, each from chunks of its own.
         const bool small = panel_groups() * row_blocks_ < kEnoughTasks;
-        const index_t parts = small ? std::min(chunks, kEnoughTasks) : 1;
+        const index_t parts = small ? std::min(chunks, kParts) : 1;
         const AlignedBuffer<T> sums(chunks > 1 ? parts * size : 0);
         if (parts == 1) return add_chunks(0, chunks, sums.data(), true);
         parallel_for(parts, arithmetic_nanoseconds(s.multiply_adds()), [&](index_t part) {
@@ -104,6 +105,11 @@ class WeightGradient {
     }
 
   private:
+    // No few rows are left for the last block.
+    static index_t rows_of_block(index_t R, index_t MR) {
+        const index_t blocks = std::max<index_t>((R + kBlockRows / 2) / kBlockRows, 1);
+        return round_up(ceil_div(R, blocks), MR);
+    }
     index_t panel_groups() const { return ceil_div(panels_, kPanels); }
 
     // Chunks first .. end, which `sums` takes; without, or if `writes`, they go to the result.
