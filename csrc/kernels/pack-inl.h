@@ -22,12 +22,13 @@ index_t pack_panel_transposed(index_t rows, index_t kc, const T* in, index_t row
     // A store of L lanes may hang over into the next step's first values: groups of rows are
     // therefore done last first, and the last step is left to the caller.
     for (; k + L < kc; k += L) {
+        const index_t ahead = k + kAhead < kc ? kAhead : 0;
         for (index_t r0 = kLastGroup; r0 >= 0; r0 -= L) {
             Vec<T> block[L];
             PYCONV_UNROLL(16)
             for (index_t i = 0; i < L; ++i) {
                 const T* from = in + (r0 + i) * row_step + k;
-                __builtin_prefetch(from + kAhead);
+                __builtin_prefetch(from + ahead);
                 block[i] = r0 + i < rows ? Vec<T>::load(from) : Vec<T>::zero();
             }
             transpose<T>(block);

@@ -42,6 +42,8 @@ constexpr index_t kPanels = 4;
 // The result is cut into at least this many tasks, where it can be. Of fewer than these, threads get unequal shares:
 // the chunks are then shared out instead, in some parts.
 constexpr index_t kTasks = 16, kEnoughTasks = 8, kParts = 4;
+// Where rows are left out the hardware does not see what is wanted next, and so many rows ahead are fetched.
+constexpr index_t kRowsAhead = 28;
 
 // Some whole images of the batch, or some rows of one plane of output.
 struct Chunk {
@@ -105,10 +107,12 @@ class WeightGradient {
     }
 
   private:
-    // No few rows are left for the last block.
+    // Of a few blocks, none is left with a few rows.
     static index_t rows_of_block(index_t R, index_t MR) {
-        const index_t blocks = std::max<index_t>((R + kBlockRows / 2) / kBlockRows, 1);
-        return round_up(ceil_div(R, blocks), MR);
+        constexpr index_t kFewBlocks = 4;
+        const index_t blocks = ceil_div(R, kBlockRows);
+        const bool joins = blocks > 1 && blocks <= kFewBlocks && R % kBlockRows <= MR / 2;
+        return round_up(ceil_div(R, joins ? blocks - 1 : blocks), MR);
     }
     index_t panel_groups() const { return ceil_div(panels_, kPanels); }
 
@@ -242,6 +246,9 @@ class WeightGradient {
                 if (compact_w_ == 1) {
                     std::copy_n(from + in.begin, in.end - in.begin, to + in.begin);
                 } else {
+                    const T* ahead = from + kRowsAhead * compact_h_ * s.W;
+                    for (index_t w = 0; w < s.W; w += 64 / index_t{sizeof(T)})
+                        __builtin_prefetch(ahead + w);
                     for (index_t w = in.begin; w < in.end; ++w) to[w] = from[w * compact_w_];
                 }
                 std::fill_n(to + in.end, width - in.end, T(0));
