@@ -65,7 +65,8 @@ void pack_panels(index_t rows, index_t kc, const T* in, index_t row_step, index_
     for (; rows > 0; rows -= R, in += R * row_step, panels += panel_step) {
         const index_t valid = rows < R ? rows : R;
         index_t k = 0;
-        if (k_step == 1) k = pack_panel_transposed<T, R>(valid, kc, in, row_step, panels);
+        if (k_step == 1 && kc > Vec<T>::lanes)
+            k = pack_panel_transposed<T, R>(valid, kc, in, row_step, panels);
         for (; k < kc; ++k) {
             for (index_t i = 0; i < valid; ++i) panels[k * R + i] = in[i * row_step + k * k_step];
             for (index_t i = valid; i < R; ++i) panels[k * R + i] = 0;
