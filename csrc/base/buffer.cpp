@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/fork.h"
 #include "base/heap.h"
+#include "base/pause.h"
 
 namespace pyconv {
 namespace {
@@ -38,6 +39,16 @@ struct Recycler {
 
     index_t retained() const { return listed + heap.resident(); }
 };
+
+// The lock is held for a fraction of a microsecond, and who sleeps for it is woken after fifty: two threads that take
+// and give back their scratch at every task would spend as much time asleep as at work.
+std::unique_lock<std::mutex> lock_briefly(std::mutex& mutex) {
+    for (int spins = 0; spins < 1000; ++spins) {
+        if (mutex.try_lock()) return std::unique_lock(mutex, std::adopt_lock);
+        pause_cpu();
+    }
+    return std::unique_lock(mutex);
+}
 
 // Leaked on purpose: arrays may outlive static destruction.
 Recycler& recycler() {
@@ -99,7 +110,7 @@ void* try_acquire(index_t rounded) {
     void* data = nullptr;
     std::vector<FreeBlock> excess;
     {
-        const std::lock_guard lock(r.mutex);
+        const auto lock = lock_briefly(r.mutex);
         data = listed ? take_listed(r, rounded) : r.heap.take(rounded);
         const bool found = data != nullptr;
         if (!found && !listed) data = r.heap.take_from_new_region(rounded);
@@ -111,7 +122,7 @@ void* try_acquire(index_t rounded) {
     if (!listed || data != nullptr) return data;
     data = std::aligned_alloc(kCacheLine, static_cast<size_t>(rounded));
     if (data == nullptr) {
-        const std::lock_guard lock(r.mutex);
+        const auto lock = lock_briefly(r.mutex);
         r.live -= rounded;
     }
     return data;
@@ -138,7 +149,7 @@ void release_block(void* block, index_t bytes) noexcept {
     Recycler& r = recycler();
     std::vector<FreeBlock> excess;
     try {
-        const std::lock_guard lock(r.mutex);
+        const auto lock = lock_briefly(r.mutex);
         r.live -= rounded;
         if (rounded <= kListedBytes) {
             r.blocks.push_back({block, rounded});
@@ -163,7 +174,7 @@ void release_memory() noexcept {
     Recycler& r = recycler();
     std::vector<FreeBlock> blocks;
     {
-        const std::lock_guard lock(r.mutex);
+        const auto lock = lock_briefly(r.mutex);
         blocks.swap(r.blocks);
         r.listed = 0;
         r.heap.shrink(0);
@@ -174,7 +185,7 @@ void release_memory() noexcept {
 
 MemoryInfo memory_info() noexcept {
     Recycler& r = recycler();
-    const std::lock_guard lock(r.mutex);
+    const auto lock = lock_briefly(r.mutex);
     return {.live = r.live, .retained = r.retained(), .peak = r.peak};
 }
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/fp_state.h"
+#include "base/pause.h"
 #include "base/placement.h"
 
 namespace pyconv {
@@ -39,14 +40,6 @@ std::atomic<void (*)()> interrupt_check{nullptr};
 // True while this thread runs a task, so that a nested call runs inline.
 thread_local bool inside_task = false;
 thread_local int thread_override = 0;
-
-inline void pause_cpu() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 struct Job {
     // A run of tasks, taken one by one.
