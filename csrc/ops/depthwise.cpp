@@ -279,7 +279,11 @@ bool applies(const ConvShape& s) {
 bool is_faster(const ConvShape& s, Direction direction, bool winograd) {
     if (!applies(s)) return false;
     if (s.G == 1) return suits_first_layer(s, direction);
-    const bool others = winograd || direction == Direction::BackwardWeight;
+    constexpr index_t kSmallMap = 14 * 14;
+    const index_t lanes = kernels<float>().lanes;
+    const bool fills_lanes = lanes >= 16 && 8 * s.OW >= 7 * round_up(s.OW, lanes);
+    const bool beaten = winograd && !(fills_lanes && s.output_plane() <= kSmallMap);
+    const bool others = beaten || direction == Direction::BackwardWeight;
     const index_t most = others ? 8 : 16;
     return s.C / s.G <= most && s.OC / s.G <= most;
 }
