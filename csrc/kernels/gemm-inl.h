@@ -20,7 +20,11 @@ namespace pyconv::PYCONV_ISA {
 
 // A tile of more rows than this is cut in two at an edge of C: six rows of two vectors already hide the
 // latency of the multiply-add, and each height needs code of its own.
+#if defined(PYCONV_FEW_FORMS)
+constexpr int kMaxEdgeRows = (PYCONV_MR + 1) / 2;
+#else
 constexpr int kMaxEdgeRows = 6;
+#endif
 
 // How a tile finds its operands; see KLoop.
 enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
@@ -28,6 +32,11 @@ enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
 // How far ahead a packed B is fetched that comes from beyond L2.
 constexpr index_t kFarSteps = 64;
 
+#if defined(PYCONV_FEW_FORMS)
+constexpr bool kFetchesFar = false;
+#else
+constexpr bool kFetchesFar = true;
+#endif
 template <Far kValue>
 struct FarConstant {
     static constexpr Far value = kValue;
@@ -164,31 +173,37 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
     };
     index_t step = 0;
     const auto add_steps = [&](auto far) __attribute__((always_inline)) {
+        constexpr Far kFar = decltype(far)::value;
+        // Where B is far, C is scratch and in cache.
         const T* c_row = c + k.next_c;
-        const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
-        for (; kLarge && step + 2 <= end; step += 2, c_row += ldc) {
-            add_step(step, far);
-            add_step(step + 1, far);
-            fetch(c_row);
+        if constexpr (kLarge && kFar == Far::None) {
+            const index_t end = k.steps < 2 * MR ? k.steps : 2 * MR;
+            for (; step + 2 <= end; step += 2, c_row += ldc) {
+                add_step(step, far);
+                add_step(step + 1, far);
+                fetch(c_row);
+            }
         }
-        for (const T* c_end = c + k.next_c + MR * ldc; kLarge && c_row != c_end; c_row += ldc)
-            fetch(c_row);
+        if constexpr (kLarge && kFar != Far::B)
+            for (const T* c_end = c + k.next_c + MR * ldc; c_row != c_end; c_row += ldc)
+                fetch(c_row);
         const char* next = reinterpret_cast<const char*>(c);
         index_t next_step = 0;
-        if (k.fetch != nullptr && decltype(far)::value != Far::B) {
+        if (kFar == Far::None && k.fetch != nullptr) {
             next = static_cast<const char*>(k.fetch->line);
             next_step = k.fetch->step;
         }
-        for (; kLarge && step + 2 <= k.steps; step += 2, next += next_step) {
+        for (; kLarge && kFar == Far::None && step + 2 <= k.steps; step += 2, next += next_step) {
             add_step(step, far);
             add_step(step + 1, far);
-            if constexpr (decltype(far)::value != Far::B) __builtin_prefetch(next);
+            __builtin_prefetch(next);
         }
         for (; step < k.steps; ++step) add_step(step, far);
     };
-    if (kWhole && kWalk == Walk::Columns && k.far == Far::A) {
+    constexpr bool kMayFetch = kFetchesFar && kWhole && !kPackB;
+    if (kMayFetch && kWalk == Walk::Columns && k.far == Far::A) {
         add_steps(FarConstant<Far::A>());
-    } else if (kWhole && (kWalk == Walk::Columns || kWalk == Walk::Rows) && k.far == Far::B) {
+    } else if (kMayFetch && kWalk <= Walk::Rows && k.far == Far::B) {
         add_steps(FarConstant<Far::B>());
     } else {
         add_steps(FarConstant<Far::None>());
