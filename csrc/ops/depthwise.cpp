@@ -83,6 +83,7 @@ class WeightGradient {
                (s.KH == 3 || s.KH == 5) && s.stride_h == s.stride_w &&
                (s.stride_h == 1 || s.stride_h == 2) && s.dilation_h == 1 && s.dilation_w == 1 &&
                s.pad_top < s.KH && (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
+               ceil_div(s.OW, L) <= kChunk &&
                (s.KH == 5 || s.input_plane() * index_t{sizeof(T)} <= kPlaneBytes);
     }
 
