@@ -169,3 +169,21 @@ def test_conv_transpose2d_cases_are_trustworthy() -> None:
         for x, w, _, _ in [draw(case, output_padding, np.float64)]
     ]
     assert np.mean(dense) > 0.6
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_pixels_that_no_tap_reaches_are_the_bias(
+    groups: int, activation: str | None, isa: str, rng: np.random.Generator
+) -> None:
+    """A 1 x 1 kernel of stride 3 leaves eight of nine pixels without a product."""
+    x = rng.standard_normal((2, 4, 5, 6), dtype=np.float32)
+    w = rng.standard_normal((4, 3, 1, 1), dtype=np.float32)
+    b = np.linspace(-7, 7, 3 * groups, dtype=np.float32)
+    y = F.conv_transpose2d(x, w, b, stride=3, groups=groups, activation=activation)
+    alone = F.conv_transpose2d(
+        np.zeros_like(x), w, b, groups=groups, activation=activation, algorithm="im2col"
+    )[0, :, 0, 0]
+    for h, v in ((0, 1), (1, 0), (2, 2)):
+        got = y[:, :, h::3, v::3]
+        assert_exact(got, np.broadcast_to(alone[:, None, None], got.shape))

@@ -62,6 +62,10 @@ def _cases() -> list[Conv2dCase]:
     add("wide_pads", padding=((5, 6), (20, 21)), KH=7, KW=9, W=20)
     add("many_images", N=40, C=40, OC=40, groups=40, H=7, W=7)
     add("bands", C=2, OC=2, groups=2, H=150, W=150)
+    for K in (3, 5):
+        for stride in (1, 2):  # a last band of few rows, and columns that no vector ends with
+            name = f"bands_K{K}_s{stride}"
+            add(name, KH=K, KW=K, padding=K // 2, stride=stride, H=103, W=75, C=2, OC=2, groups=2)
     add("long_rows", H=2, W=4200, C=2, OC=2, groups=2)
     return list(cases.values())
 

@@ -29,9 +29,8 @@ constexpr int kMaxEdgeRows = 6;
 // How a tile finds its operands; see KLoop.
 enum class Walk { Columns, Rows, OffsetsA, OffsetsB };
 
-// How far ahead a packed B is fetched that comes from beyond L2.
+// How far ahead a packed operand is fetched that comes from beyond L2; see Far.
 constexpr index_t kFarSteps = 64;
-
 #if defined(PYCONV_FEW_FORMS)
 constexpr bool kFetchesFar = false;
 #else

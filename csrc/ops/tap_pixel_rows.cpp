@@ -17,7 +17,7 @@ namespace {
 // Bytes of packed pixels of a task, which are read once for every panel of weights: four bytes a cycle, from L3 if
 // need be.
 constexpr index_t kMostPixelBytes = index_t{1} << 20;
-// Tiles of pixels in a task: enough that the next panel of weights is there before it is wanted.
+// Tiles of pixels in a task: the weights that are fetched while the first is summed serve the others, too.
 constexpr index_t kTiles = 4;
 // Steps of the k-loop that take as long as turning a tile round and adding it to the output.
 constexpr double kTurningSteps = 40;
@@ -172,7 +172,7 @@ void tap_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     const Plan<T> plan(kernel, g);
     const TapWeights<T>& weights = g.sums.front().weights;
     const WeightCache::Key key{
-        WeightCache::Key::Maker::TapPixelRows, &kernel, {g.G, g.M, g.C, g.taps(), plan.channels}};
+        WeightCache::Key::Maker::TapPixelRows, &kernel, {g.G, g.M, g.C, g.taps()}};
     // One panel after another: what is fetched ahead is what is used next.
     const auto pack = [&] { return PackedTapWeights<T>(kernel, g, weights, g.C, kernel.NR); };
     const bool shared = g.extras.cache != nullptr || plan.pixel_tasks >= kSharedTasks;

@@ -27,7 +27,7 @@ constexpr double kAddNanoseconds = 0.2;
 // Copies of D, a power of two that threads share evenly, and their bytes together.
 constexpr index_t kWays = 4;
 constexpr index_t kLeastTiles = 32;
-constexpr index_t kSumBytes = index_t{12} << 20;
+constexpr index_t kSumBytes = index_t{21} << 19;
 // Channels that a task takes from the image to their weights, and their V and D: what L2 holds.
 constexpr index_t kSlabChannels = 48;
 constexpr index_t kSlabBytes = index_t{768} << 10;
