@@ -2,34 +2,16 @@
 // A window of its own for each plane, from the planes as they lie: the convolutions of MobileNets, whose
 // planes are too small to be worth a padded copy. Included once per ISA.
 //
-// Pixels are lanes. A tile is R rows of one vector; for each column of taps, every row of the image that the
-// tile reads is loaded once. Columns beyond the image are left out by lane masks, made once for each strip of
-// tiles; rows beyond it can only be the first and the last of those that a tile reads.
+// Pixels are lanes, and a strip is a vector wide. Columns beyond the image are left out by lane masks, made once for
+// each strip. Of 3 x 3 taps, all stay in registers, and every row of a strip is loaded once. Of 5 x 5 taps, one column
+// does: a tile is R rows of a strip, and for each column of taps every row of the image that the tile reads is loaded
+// once; rows beyond the image can only be the first and the last of those.
 #pragma once
 
 #include "kernels/activation-inl.h"
+#include "kernels/strip-inl.h"
 
 namespace pyconv::PYCONV_ISA {
-
-// What a strip of tiles shares: its place, and the lanes that each column of taps reads, of two vectors if every
-// second pixel counts.
-template <typename T, int K, int S>
-struct Strip {
-    using Lanes = typename Vec<T>::Lanes;
-    index_t left;   // column that the first tap of the first pixel reads
-    index_t count;  // pixels
-    Lanes lanes[K][S];
-
-    Strip(const DepthwiseWalk& w, index_t pixel) : left(w.left + pixel * S) {
-        constexpr index_t L = Vec<T>::lanes;
-        count = w.OW - pixel < L ? w.OW - pixel : L;
-        for (int c = 0; c < K; ++c)
-            for (int s = 0; s < S; ++s)
-                lanes[c][s] = Vec<T>::lanes_from(-left - c - s * L) &
-                              Vec<T>::lanes_before(w.W - left - c - s * L);
-    }
-    bool is_inside(index_t W) const { return left >= 0 && left + K - 1 + S * Vec<T>::lanes <= W; }
-};
 
 // Each strip of a band fetches a part of what comes next: `rows` of a plane, of `row` values.
 // (always_inline: GCC takes a function that only fetches for one without effect, and drops the call.)
@@ -73,7 +55,7 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
                                    : V::load_lanes(x + s * L, strip.lanes[c][s]);
                 };
                 pixels = load(0);
-                if constexpr (S == 2) pixels = even_lanes_of(pixels, load(S - 1));
+                if constexpr (S == 2) pixels = alternate_lanes_by_halves<T, 0>(pixels, load(S - 1));
             }
             PYCONV_UNROLL(8)
             for (int j = 0; j < R; ++j)
@@ -81,7 +63,7 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
         }
     }
     PYCONV_UNROLL(8)
-    for (int i = 0; i < R; ++i) acc[i] = acc[i] + bias;
+    for (int i = 0; i < R; ++i) acc[i] = (S == 2 ? by_halves(acc[i]) : acc[i]) + bias;
     if (activation == Activation::Relu) {
         PYCONV_UNROLL(8)
         for (int i = 0; i < R; ++i) acc[i] = relu_of(acc[i]);
@@ -99,12 +81,96 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
     }
 }
 
-// One strip of all planes, R rows at once; of the last ones some are computed twice.
+// The rows w.first .. w.last of a strip, R at once; of the last ones some are computed twice.
+template <typename T, int K, int S, int R, bool kInside>
+inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& w,
+                                                           const Strip<T, K, S>& strip,
+                                                           const T* plane, const T* weights,
+                                                           Vec<T> bias, Activation activation,
+                                                           T* out, index_t room) {
+    const index_t column = (strip.left - w.left) / S;
+    for (index_t r = w.first; r < w.last; r += R) {
+        const index_t row = r + R <= w.last ? r : w.last - R;
+        const index_t top = w.top + row * S, at = row * w.OW + column;
+        depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.W + strip.left, w.W, -top,
+                                            w.H - top, weights, w.weights_h, w.weights_w, bias,
+                                            activation, out + at, w.OW, room - at);
+    }
+}
+
+// The same, for taps so few that all stay in registers: row after row of the image, each added to the K / S + 1 rows of
+// the output that read it, of which the first is then complete.
+template <typename T, int K, int S>
+inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w,
+                                                          const Strip<T, K, S>& strip,
+                                                          const T* plane, const T* weights,
+                                                          Vec<T> bias, Activation activation,
+                                                          T* out, index_t room) {
+    using V = Vec<T>;
+    constexpr int kMore = (K - 1) / S;  // rows that are begun before one is complete
+    V factor[K][K], acc[kMore + 1];
+    PYCONV_UNROLL(8)
+    for (int kh = 0; kh < K; ++kh) PYCONV_UNROLL(8)
+    for (int kw = 0; kw < K; ++kw)
+        factor[kh][kw] = V::broadcast(weights[kh * w.weights_h + kw * w.weights_w]);
+    PYCONV_UNROLL(8)
+    for (int j = 0; j <= kMore; ++j) acc[j] = bias;
+    plane += strip.left;
+    // Row r of the output, the rows that follow it, and those of the image that r is the first to read. Rows before
+    // the first `skipped` are not wanted.
+    const auto step = [&](index_t r, auto skipped) {
+        PYCONV_UNROLL(2)
+        for (int s = 0; s < S; ++s) {
+            const index_t y = w.top + S * r + K - S + s;
+            V pixels[K];
+            if (y >= 0 && y < w.H) {
+                load_columns<T, K, S, K, false>(strip, 0, plane + y * w.W, pixels);
+            } else {
+                PYCONV_UNROLL(8)
+                for (int c = 0; c < K; ++c) pixels[c] = V::zero();
+            }
+            PYCONV_UNROLL(8)
+            for (int c = 0; c < K; ++c) {
+                PYCONV_UNROLL(8)
+                for (int j = decltype(skipped)::value; j <= kMore; ++j) {
+                    const int kh = K - S + s - S * j;
+                    if (kh >= 0) acc[j] = fma(factor[kh][c], pixels[c], acc[j]);
+                }
+            }
+        }
+    };
+    const auto turn = [&] {
+        PYCONV_UNROLL(8)
+        for (int j = 0; j < kMore; ++j) acc[j] = acc[j + 1];
+        acc[kMore] = bias;
+    };
+    if constexpr (kMore == 2) {
+        step(w.first - 2, Constant<2>());
+        turn();
+    }
+    step(w.first - 1, Constant<1>());
+    turn();
+    index_t at = w.first * w.OW + (strip.left - w.left) / S;
+    for (index_t r = w.first; r < w.last; ++r, at += w.OW, turn()) {
+        step(r, Constant<0>());
+        V y = S == 2 ? by_halves(acc[0]) : acc[0];
+        if (activation == Activation::Relu) y = relu_of(y);
+        if (activation == Activation::Relu6) y = relu6_of(y);
+        // A vector that is longer than the row goes on into the next one, which is written later.
+        if (at + V::lanes <= room) {
+            y.store(out + at);
+        } else {
+            y.store_part(out + at, strip.count);
+        }
+    }
+}
+
+// One strip of all planes.
 template <typename T, int K, int S, int R, bool kInside>
 void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, const T* plane,
                      const T* weights, T* out, const Epilogue<T>& e) {
     const DepthwiseWalk w = walk;  // which no store can change
-    const index_t column = (strip.left - w.left) / S, size = w.OH * w.OW;
+    const index_t size = w.OH * w.OW;
     constexpr index_t kLine = 64 / index_t{sizeof(T)}, kAhead = 4096 / index_t{sizeof(T)};
     const index_t ahead = (kAhead + w.H * w.W - 1) / (w.H * w.W) * (w.H * w.W);
     for (index_t p = 0; p < w.planes; ++p) {
@@ -117,12 +183,11 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
         } else if (strip.left == w.left) {
             for (index_t i = 0; i < w.H * w.W; i += kLine) __builtin_prefetch(plane + ahead + i);
         }
-        for (index_t r = w.first; r < w.last; r += R) {
-            const index_t row = r + R <= w.last ? r : w.last - R;
-            const index_t top = w.top + row * S, at = row * w.OW + column;
-            depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.W + strip.left, w.W, -top,
-                                                w.H - top, weights, w.weights_h, w.weights_w, bias,
-                                                e.activation, out + at, w.OW, room - at);
+        if constexpr (R == 0) {
+            depthwise_rows<T, K, S>(w, strip, plane, weights, bias, e.activation, out, room);
+        } else {
+            depthwise_tiles<T, K, S, R, kInside>(w, strip, plane, weights, bias, e.activation, out,
+                                                 room);
         }
         plane += w.H * w.W;
         weights += w.weights_plane;
@@ -139,20 +204,23 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
     [[maybe_unused]] const bool by_seven = (rows + 6) / 7 * 7 < (rows + 7) / 8 * 8;
     for (index_t pixel = 0; pixel < w.OW; pixel += L) {
         const Strip<T, K, S> strip(w, pixel + L <= w.OW || w.OW < L ? pixel : w.OW - L);
-        [[maybe_unused]] const bool inside = strip.is_inside(w.W);
-#if defined(PYCONV_FEW_FORMS)
-        depthwise_strip<T, K, S, 4, false>(w, strip, in, weights, out, e);
-#else
-        if (rows < 7) {
-            depthwise_strip<T, K, S, 4, false>(w, strip, in, weights, out, e);
-        } else if (by_seven) {
-            inside ? depthwise_strip<T, K, S, 7, true>(w, strip, in, weights, out, e)
-                   : depthwise_strip<T, K, S, 7, false>(w, strip, in, weights, out, e);
-        } else {
-            inside ? depthwise_strip<T, K, S, 8, true>(w, strip, in, weights, out, e)
-                   : depthwise_strip<T, K, S, 8, false>(w, strip, in, weights, out, e);
-        }
+        const auto strip_by = [&](auto tile) {
+            constexpr int R = decltype(tile)::value;
+#if !defined(PYCONV_FEW_FORMS)
+            if (R > 0 && strip.is_inside(w.W))
+                return depthwise_strip<T, K, S, R, (R > 0)>(w, strip, in, weights, out, e);
 #endif
+            depthwise_strip<T, K, S, R, false>(w, strip, in, weights, out, e);
+        };
+        if constexpr (K == 3 && kVectorIsLine) {
+            strip_by(Constant<0>());
+#if !defined(PYCONV_FEW_FORMS)
+        } else if (rows >= 7) {
+            by_seven ? strip_by(Constant<7>()) : strip_by(Constant<8>());
+#endif
+        } else {
+            strip_by(Constant<4>());
+        }
     }
     if (e.activation != Activation::Hardswish) return;
     for (index_t p = 0; p < w.planes; ++p) {

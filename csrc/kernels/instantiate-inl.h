@@ -99,6 +99,7 @@ inline constexpr Kernels<T> kTable = {
     .avg_pool = avg_pool<T>,
     .avg_pool_backward = avg_pool_backward<T>,
     .max_pool_backward = max_pool_backward<T>,
+    .move_lanes = move_lanes<T>,
     .add_rows = add_rows<T>,
     .add_to = add_to<T>,
     .scale = scale<T>,

@@ -62,4 +62,13 @@ void add_rows(index_t rows, index_t cols, const T* in, index_t row_step, T* sum)
     }
 }
 
+// totals[i] += the lanes of vector i of `sums`, which becomes 0.
+template <typename T>
+void move_lanes(index_t n, T* sums, double* totals) {
+    for (index_t i = 0; i < n; ++i, sums += Vec<T>::lanes) {
+        totals[i] += static_cast<double>(reduce_add(Vec<T>::load(sums)));
+        Vec<T>::zero().store(sums);
+    }
+}
+
 }  // namespace pyconv::PYCONV_ISA

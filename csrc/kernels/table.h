@@ -293,6 +293,7 @@ struct Lines {
       T* scratch)                                                                                  \
     X(max_pool_backward, index_t, const PlaneSizes& s, const T* grad_output,                       \
       const int32_t* indices, T* grad_input)                                                       \
+    X(move_lanes, void, index_t n, T* sums, double* totals)                                        \
     X(add_rows, void, index_t rows, index_t cols, const T* in, index_t row_step, T* sum)           \
     X(add_to, void, index_t n, const T* in, T* sum)                                                \
     X(scale, void, index_t n, T factor, T* values)                                                 \

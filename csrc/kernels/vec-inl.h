@@ -96,6 +96,9 @@ struct Vec {
     static Vec load_lanes(const T* p, Lanes which);
     static Vec load_lanes(const T* p, Lanes which, Vec rest);
 
+    // These lanes, the others 0.
+    Vec only(Lanes which) const;
+
     // The first `count` lanes; the others are 0, and memory beyond is not touched.
     static Vec load_part(const T* p, index_t count) { return load_lanes(p, lanes_before(count)); }
     void store_part(T* p, index_t count) const;
@@ -126,6 +129,14 @@ Vec<T> select(typename Vec<T>::Mask mask, Vec<T> a, Vec<T> b) {
 
 #if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
 template <>
+inline Vec<float> Vec<float>::only(Lanes which) const {
+    return {_mm512_maskz_mov_ps(static_cast<__mmask16>(which.bits), v)};
+}
+template <>
+inline Vec<double> Vec<double>::only(Lanes which) const {
+    return {_mm512_maskz_mov_pd(static_cast<__mmask8>(which.bits), v)};
+}
+template <>
 inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which, Vec rest) {
     return {_mm512_mask_loadu_ps(rest.v, static_cast<__mmask16>(which.bits), p)};
 }
@@ -141,6 +152,14 @@ template <>
 inline void Vec<double>::store_part(double* p, index_t count) const {
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes_before(count).bits), v);
 }
+#else
+template <typename T>
+inline Vec<T> Vec<T>::only(Lanes which) const {
+    return {which ? v : Native{}};
+}
+#endif
+
+#if defined(__AVX512F__) && PYCONV_VECTOR_BYTES == 64
 #elif defined(__AVX2__) && PYCONV_VECTOR_BYTES == 32
 template <>
 inline Vec<float> Vec<float>::load_lanes(const float* p, Lanes which) {
@@ -225,6 +244,53 @@ Vec<T> even_lanes_of(Vec<T> a, Vec<T> b) {
 template <typename T>
 Vec<T> odd_lanes_of(Vec<T> a, Vec<T> b) {
     return alternate_lanes_of<T, 1>(a, b);
+}
+
+// The even or the odd lanes in whatever order takes one instruction, for work that does not mind: by_halves(x) puts
+// the lanes of x in that order, and those of such a vector back. (AVX2 shuffles either half of its registers alone.)
+template <typename T, int kFirst>
+PYCONV_SHUFFLE Vec<T> alternate_lanes_by_halves(Vec<T> a, Vec<T> b) {
+#if PYCONV_VECTOR_BYTES == 32 && !defined(__clang__)
+    constexpr int L = static_cast<int>(Vec<T>::lanes), half = L / 2;
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) {
+        const int q = l % half;
+        which[l] = l / half * half + kFirst + (q < half / 2 ? 2 * q : L + 2 * q - half);
+    }
+    return {__builtin_shuffle(a.v, b.v, which)};
+#else
+    return alternate_lanes_of<T, kFirst>(a, b);
+#endif
+}
+template <typename T>
+PYCONV_SHUFFLE Vec<T> by_halves(Vec<T> x) {
+#if PYCONV_VECTOR_BYTES == 32 && !defined(__clang__)
+    constexpr int L = static_cast<int>(Vec<T>::lanes), half = L / 2, quarter = L / 4;
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) {
+        const int q = l % half;
+        which[l] = l / half * quarter + (q < quarter ? q : q + quarter);
+    }
+    return {__builtin_shuffle(x.v, which)};
+#else
+    return x;
+#endif
+}
+
+// Lane l becomes lane l + kBy of `low` or, where there is none, lane kStep * (l + kBy) - kApart of `high`.
+template <typename T, int kBy, int kStep, int kApart>
+PYCONV_SHUFFLE Vec<T> continued(Vec<T> low, Vec<T> high) {
+    constexpr int L = static_cast<int>(Vec<T>::lanes);
+#if defined(__clang__)
+    Vec<T> x;
+    for (int l = 0; l < L; ++l)
+        x.v[l] = l + kBy < L ? low.v[l + kBy] : high.v[kStep * (l + kBy) - kApart];
+    return x;
+#else
+    typename Vec<T>::Mask which;
+    for (int l = 0; l < L; ++l) which[l] = l + kBy < L ? l + kBy : L + kStep * (l + kBy) - kApart;
+    return {__builtin_shuffle(low.v, high.v, which)};
+#endif
 }
 
 // Lane l becomes lane (l + kBy) % lanes of x.
@@ -371,14 +437,14 @@ Vec<T> relu6_of(Vec<T> x) {
 }
 
 // The sum of the lanes, halves first.
-template <typename T>
+template <typename T, int kWidth = static_cast<int>(Vec<T>::lanes / 2)>
 T reduce_add(Vec<T> x) {
-    constexpr int L = static_cast<int>(Vec<T>::lanes);
-    T lane[L];
-    x.store(lane);
-    for (int width = L / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
-    return lane[0];
+    x = x + rotated<T, kWidth>(x);
+    if constexpr (kWidth == 1) {
+        return x.v[0];
+    } else {
+        return reduce_add<T, kWidth / 2>(x);
+    }
 }
 
 // Transposes an L x L block held in L registers (L = lanes), in log2(L) rounds that each exchange

@@ -20,10 +20,8 @@ constexpr index_t kStageBytes = index_t{16} << 10;
 constexpr index_t kTasks = 16;
 // Vectors that are summed in one lane before they are added to the total.
 constexpr index_t kChunk = 512;
-// Planes of an input that is read as it lies, once a strip: larger ones in bands of rows that stay in L1, if the window
-// is large. A copy of the rows is better for 3 x 3 taps: 493 and 688 us for 4 images of 64 x 112 x 112 with stride 2,
-// where 72 x 56 x 56 and 5 x 5 take 428 and 264.
-constexpr index_t kPlaneBytes = index_t{8} << 10, kBandBytes = index_t{16} << 10;
+// An input that is read as it lies is read once a strip: in bands of rows that stay in L1.
+constexpr index_t kBandBytes = index_t{16} << 10;
 // Filters of a task, where there are few groups.
 constexpr index_t kFilters = 4;
 
@@ -83,8 +81,7 @@ class WeightGradient {
                (s.KH == 3 || s.KH == 5) && s.stride_h == s.stride_w &&
                (s.stride_h == 1 || s.stride_h == 2) && s.dilation_h == 1 && s.dilation_w == 1 &&
                s.pad_top < s.KH && (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
-               ceil_div(s.OW, L) <= kChunk &&
-               (s.KH == 5 || s.input_plane() * index_t{sizeof(T)} <= kPlaneBytes);
+               ceil_div(s.OW, L) <= kChunk;
     }
 
     void run_planes(index_t first, index_t groups) const {
@@ -121,7 +118,7 @@ class WeightGradient {
                     kernel.depthwise_weight_gradient(
                         walk, grad_output_ + (n * s.G + group) * outputs, s.G * outputs,
                         input_ + (n * s.G + group) * plane, s.G * plane, lanes.data());
-                    add_up(lanes.data(), totals);
+                    kernel.move_lanes(totals.size(), lanes.data(), totals.data());
                 }
             }
             write(group, 1, totals.data());
@@ -155,7 +152,7 @@ class WeightGradient {
                         const index_t cols = std::min(cols_, s.OW - ow);
                         const index_t more = images * rows * ceil_div(cols, L);
                         if (vectors > 0 && vectors + more > kChunk) {
-                            add_up(lanes.data(), totals);
+                            kernel.move_lanes(totals.size(), lanes.data(), totals.data());
                             vectors = 0;
                         }
                         vectors += more;
@@ -164,7 +161,7 @@ class WeightGradient {
                     }
                 }
             }
-            add_up(lanes.data(), totals);
+            kernel.move_lanes(totals.size(), lanes.data(), totals.data());
             write(group * M + m, filters, totals.data());
         }
     }
@@ -220,20 +217,6 @@ class WeightGradient {
                 kernel.window_gradient(count, walk, g + i * outputs + r * s.OW,
                                        stage + r * stage_.row(), lanes + i * steps_ * L);
             }
-        }
-    }
-
-    // Adds the lanes to the totals and empties them.
-    void add_up(T* lanes, const AlignedBuffer<double>& totals) const {
-        for (index_t i = 0; i < totals.size(); ++i, lanes += L) {
-            // Two chains of additions, since each waits for the one before it; a vector has at least two lanes.
-            double sums[2] = {0, 0};
-            for (index_t l = 0; l < L; l += 2) {
-                sums[0] += static_cast<double>(lanes[l]);
-                sums[1] += static_cast<double>(lanes[l + 1]);
-                lanes[l] = lanes[l + 1] = 0;
-            }
-            totals.data()[i] += sums[0] + sums[1];
         }
     }
 
