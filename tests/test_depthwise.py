@@ -66,6 +66,18 @@ def _cases() -> list[Conv2dCase]:
         for stride in (1, 2):  # a last band of few rows, and columns that no vector ends with
             name = f"bands_K{K}_s{stride}"
             add(name, KH=K, KW=K, padding=K // 2, stride=stride, H=103, W=75, C=2, OC=2, groups=2)
+    for dilation in (2, 3, 4):  # planes whose rows are every so many of those there are
+        for H, W in ((9, 17), (34, 20), (70, 75)):
+            for top, left in (
+                (0, 0),
+                (dilation, dilation),
+                (2 * dilation, dilation + 1),
+                (3 * dilation, 2),
+            ):
+                for K in (3, 5) if H > 16 else (3,):
+                    name = f"dilation{dilation}_K{K}_pad{top}_{left}_{H}x{W}"
+                    padding = (top, left)
+                    add(name, KH=K, KW=K, H=H, W=W, padding=padding, dilation=dilation)
     add("long_rows", H=2, W=4200, C=2, OC=2, groups=2)
     return list(cases.values())
 
@@ -104,12 +116,23 @@ def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    ("H", "W"), [(3, 1), (7, 4), (3, 5), (4, 7), (7, 8), (3, 11), (8, 16), (3, 18), (3, 33)]
+    ("H", "W", "dilation"),
+    [
+        *((3, 1, 1), (7, 4, 1), (3, 5, 1), (4, 7, 1), (7, 8, 1), (3, 11, 1)),
+        *((8, 16, 1), (3, 18, 1), (3, 33, 1), (9, 18, 2)),
+    ],
 )
 def test_nan_and_inf_reach_exactly_what_they_should(
-    H: int, W: int, stride: int, value: float, isa: str, dtype: DType
+    H: int, W: int, dilation: int, stride: int, value: float, isa: str, dtype: DType
 ) -> None:
-    case = Conv2dCase(N=1, C=2, H=H, W=W, OC=2, KH=3, KW=3, padding=1, groups=2, stride=stride)
+    taps: dict[str, Any] = {
+        "KH": 3,
+        "KW": 3,
+        "padding": dilation,
+        "dilation": dilation,
+        "stride": stride,
+    }
+    case = Conv2dCase(N=1, C=2, H=H, W=W, OC=2, groups=2, **taps)
     x, w, _, g = (array.astype(dtype) for array in case.integers(np.float64))
     w[w == 0] = 1
     options: dict[str, Any] = case.options

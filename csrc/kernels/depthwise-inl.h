@@ -29,11 +29,11 @@ inline __attribute__((always_inline)) void fetch_part(const DepthwiseWalk& w,
 // tile reads, are not there. Of the output `room` values may be written, at least the tile's own.
 template <typename T, int K, int S, int R, bool kInside>
 inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& strip, const T* in,
-                                                          index_t W, index_t above, index_t below,
-                                                          const T* weights, index_t weights_h,
-                                                          index_t weights_w, Vec<T> bias,
-                                                          Activation activation, T* out, index_t OW,
-                                                          index_t room) {
+                                                          index_t in_row, index_t above,
+                                                          index_t below, const T* weights,
+                                                          index_t weights_h, index_t weights_w,
+                                                          Vec<T> bias, Activation activation,
+                                                          T* out, index_t out_row, index_t room) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     constexpr int kRows = S * (R - 1) + K;
@@ -41,13 +41,13 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
     PYCONV_UNROLL(8)
     for (int i = 0; i < R; ++i) acc[i] = V::zero();
     PYCONV_UNROLL(1)
-    for (int c = 0; c < K; ++c, ++in, weights += weights_w) {
+    for (int c = 0; c < K; ++c, in += S == 1 ? strip.step : 1, weights += weights_w) {
         V factor[K];
         PYCONV_UNROLL(8)
         for (int kh = 0; kh < K; ++kh) factor[kh] = V::broadcast(weights[kh * weights_h]);
         const T* x = in;
         PYCONV_UNROLL(32)
-        for (int i = 0; i < kRows; ++i, x += W) {
+        for (int i = 0; i < kRows; ++i, x += in_row) {
             V pixels = V::zero();
             if ((i >= K - 1 || i >= above) && (i <= S * (R - 1) || i < below)) {
                 const auto load = [&](int s) {
@@ -73,8 +73,8 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
     }
     // A vector that is longer than the row goes on into the next one, which is written later.
     PYCONV_UNROLL(8)
-    for (int i = 0; i < R - 1; ++i, out += OW) acc[i].store(out);
-    if (room >= (R - 1) * OW + L) {
+    for (int i = 0; i < R - 1; ++i, out += out_row) acc[i].store(out);
+    if (room >= (R - 1) * out_row + L) {
         acc[R - 1].store(out);
     } else {
         acc[R - 1].store_part(out, strip.count);
@@ -91,10 +91,10 @@ inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& 
     const index_t column = (strip.left - w.left) / S;
     for (index_t r = w.first; r < w.last; r += R) {
         const index_t row = r + R <= w.last ? r : w.last - R;
-        const index_t top = w.top + row * S, at = row * w.OW + column;
-        depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.W + strip.left, w.W, -top,
-                                            w.H - top, weights, w.weights_h, w.weights_w, bias,
-                                            activation, out + at, w.OW, room - at);
+        const index_t top = w.top + row * S, at = row * w.out_row() + column;
+        depthwise_tile<T, K, S, R, kInside>(
+            strip, plane + top * w.in_row() + strip.left, w.in_row(), -top, w.H - top, weights,
+            w.weights_h, w.weights_w, bias, activation, out + at, w.out_row(), room - at);
     }
 }
 
@@ -124,7 +124,7 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
             const index_t y = w.top + S * r + K - S + s;
             V pixels[K];
             if (y >= 0 && y < w.H) {
-                load_columns<T, K, S, K, false>(strip, 0, plane + y * w.W, pixels);
+                load_columns<T, K, S, K, false>(strip, 0, plane + y * w.in_row(), pixels);
             } else {
                 PYCONV_UNROLL(8)
                 for (int c = 0; c < K; ++c) pixels[c] = V::zero();
@@ -150,8 +150,8 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
     }
     step(w.first - 1, Constant<1>());
     turn();
-    index_t at = w.first * w.OW + (strip.left - w.left) / S;
-    for (index_t r = w.first; r < w.last; ++r, at += w.OW, turn()) {
+    index_t at = w.first * w.out_row() + (strip.left - w.left) / S;
+    for (index_t r = w.first; r < w.last; ++r, at += w.out_row(), turn()) {
         step(r, Constant<0>());
         V y = S == 2 ? by_halves(acc[0]) : acc[0];
         if (activation == Activation::Relu) y = relu_of(y);
@@ -170,18 +170,18 @@ template <typename T, int K, int S, int R, bool kInside>
 void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, const T* plane,
                      const T* weights, T* out, const Epilogue<T>& e) {
     const DepthwiseWalk w = walk;  // which no store can change
-    const index_t size = w.OH * w.OW;
     constexpr index_t kLine = 64 / index_t{sizeof(T)}, kAhead = 4096 / index_t{sizeof(T)};
-    const index_t ahead = (kAhead + w.H * w.W - 1) / (w.H * w.W) * (w.H * w.W);
+    const index_t ahead = (kAhead + w.in_plane - 1) / w.in_plane * w.in_plane;
     for (index_t p = 0; p < w.planes; ++p) {
         // Up to the last of the rows that are this call's.
-        const index_t room = w.last < w.OH ? w.last * w.OW : (w.planes - p) * size;
+        const index_t room =
+            w.last < w.OH || w.dilation > 1 ? w.last * w.out_row() : (w.planes - p) * w.out_plane;
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
         if (w.planes == 1) {
-            fetch_part(w, strip, plane + (w.top + (w.last - 1) * S + K) * w.W,
-                       (w.last - w.first) * S, w.W);
+            fetch_part(w, strip, plane + (w.top + (w.last - 1) * S + K) * w.in_row(),
+                       (w.last - w.first) * S, w.in_row());
         } else if (strip.left == w.left) {
-            for (index_t i = 0; i < w.H * w.W; i += kLine) __builtin_prefetch(plane + ahead + i);
+            for (index_t i = 0; i < w.in_plane; i += kLine) __builtin_prefetch(plane + ahead + i);
         }
         if constexpr (R == 0) {
             depthwise_rows<T, K, S>(w, strip, plane, weights, bias, e.activation, out, room);
@@ -189,9 +189,9 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
             depthwise_tiles<T, K, S, R, kInside>(w, strip, plane, weights, bias, e.activation, out,
                                                  room);
         }
-        plane += w.H * w.W;
+        plane += w.in_plane;
         weights += w.weights_plane;
-        out += size;
+        out += w.out_plane;
     }
 }
 
@@ -224,13 +224,13 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
     }
     if (e.activation != Activation::Hardswish) return;
     for (index_t p = 0; p < w.planes; ++p) {
-        T* const from = out + (p * w.OH + w.first) * w.OW;
+        T* const from = out + p * w.out_plane + w.first * w.OW;
         unary<T>(Unary::Hardswish, rows * w.OW, 0, 0, from, from);
     }
 }
 
 // out[p, r, j] = epilogue(sum over kh, kw of weights[p * weights_plane + kh * weights_h + kw * weights_w] *
-//     in[p, top + r * stride + kh, left + j * stride + kw])
+//     in[p, top + r * stride + kh, left + j * stride + kw * dilation])
 // for the rows first <= r < last, at least four, of w.planes planes; what lies beyond a plane is 0. Rows have at least
 // half a vector of pixels. Of the epilogue, row_bias (one value a plane) and activation.
 template <typename T>

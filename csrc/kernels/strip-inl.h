@@ -23,18 +23,26 @@ template <typename T, int K, int S>
 struct Strip {
     using Lanes = typename Vec<T>::Lanes;
     index_t left;   // column that the first tap of the first pixel reads
+    index_t step;   // from one column of taps to the next
     index_t count;  // pixels
     Lanes lanes[K][S];
+    // Of three columns of taps, the lanes that the middle one has of what the others read.
+    typename Vec<T>::Mask middle;
 
-    Strip(const DepthwiseWalk& w, index_t pixel) : left(w.left + pixel * S) {
+    Strip(const DepthwiseWalk& w, index_t pixel) : left(w.left + pixel * S), step(w.dilation) {
         constexpr index_t L = Vec<T>::lanes;
         count = w.OW - pixel < L ? w.OW - pixel : L;
         for (int c = 0; c < K; ++c)
             for (int s = 0; s < S; ++s)
-                lanes[c][s] = Vec<T>::lanes_from(-left - c - s * L) &
-                              Vec<T>::lanes_before(w.W - left - c - s * L);
+                lanes[c][s] = Vec<T>::lanes_from(-left - c * step - s * L) &
+                              Vec<T>::lanes_before(w.W - left - c * step - s * L);
+        for (index_t l = 0; l < L; ++l)
+            middle[l] =
+                static_cast<typename LaneInt<T>::type>(l + step < L ? l + step : L + l - step);
     }
-    bool is_inside(index_t W) const { return left >= 0 && left + K - 1 + S * Vec<T>::lanes <= W; }
+    bool is_inside(index_t W) const {
+        return left >= 0 && left + (K - 1) * step + S * Vec<T>::lanes <= W;
+    }
 };
 
 // pixels[c] = what column first + c of the taps reads of a row of the image, of which column `first` reads from x on.
@@ -45,13 +53,13 @@ inline __attribute__((always_inline)) void load_columns(const Strip<T, K, S>& st
     using V = Vec<T>;
     constexpr int L = static_cast<int>(V::lanes), kLast = kColumns - 1;
     const auto load = [&](int c, int s) {
-        const T* const from = x + c + s * L;
+        const T* const from = x + (S == 1 ? c * strip.step : c) + s * L;
         return kInside ? V::load(from) : V::load_lanes(from, strip.lanes[first + c][s]);
     };
     if constexpr (kVectorIsLine && S == 1 && (kColumns == 3 || kColumns == 2)) {
         pixels[0] = load(0, 0);
         pixels[kLast] = load(kLast, 0);
-        if constexpr (kColumns == 3) pixels[1] = continued<T, 1, 1, kLast>(pixels[0], pixels[2]);
+        if constexpr (kColumns == 3) pixels[1] = picked(pixels[0], pixels[2], strip.middle);
     } else if constexpr (kVectorIsLine && S == 2 && kColumns == 3) {
         const V low = load(0, 0), high = load(0, 1);
         pixels[0] = alternate_lanes_by_halves<T, 0>(low, high);

@@ -110,14 +110,18 @@ struct WindowWalk {
 };
 
 // Rows first .. last of windows of `kernel` x `kernel` taps on planes that lie one behind the other: the first tap of
-// the first pixel reads row `top` and column `left` of its plane, both usually negative. The kernel is 3 or 5,
-// the stride 1 or 2; the first window reaches less than its size beyond the plane, and so does the last.
+// the first pixel reads row `top` and column `left` of its plane, both usually negative. The kernel is 3 or 5, the
+// stride 1 or 2; the first window reaches less than its size beyond the plane, and so does the last. In the forward pass
+// windows of stride 1 may have a dilation; the rows are then every so many of those of image and output.
 struct DepthwiseWalk {
     index_t planes, H, W, OH, OW;
+    index_t in_plane, out_plane;
     index_t first, last;
     index_t top, left;
-    index_t kernel, stride;
+    index_t kernel, stride, dilation;
     index_t weights_plane, weights_h, weights_w;  // steps
+    index_t in_row() const { return dilation * W; }
+    index_t out_row() const { return dilation * OW; }
 };
 
 // The same pixels of several images, and a vector of sums for each filter and tap.

@@ -277,6 +277,19 @@ PYCONV_SHUFFLE Vec<T> by_halves(Vec<T> x) {
 #endif
 }
 
+// Lane l becomes lane which[l] of a and b, those of b counted after those of a.
+template <typename T>
+Vec<T> picked(Vec<T> a, Vec<T> b, typename Vec<T>::Mask which) {
+#if defined(__clang__)
+    constexpr index_t L = Vec<T>::lanes;
+    Vec<T> x;
+    for (index_t l = 0; l < L; ++l) x.v[l] = which[l] < L ? a.v[which[l]] : b.v[which[l] - L];
+    return x;
+#else
+    return {__builtin_shuffle(a.v, b.v, which)};
+#endif
+}
+
 // Lane l becomes lane l + kBy of `low` or, where there is none, lane kStep * (l + kBy) - kApart of `high`.
 template <typename T, int kBy, int kStep, int kApart>
 PYCONV_SHUFFLE Vec<T> continued(Vec<T> low, Vec<T> high) {
