@@ -12,27 +12,36 @@ namespace pyconv::PYCONV_ISA {
 // A plane that takes less time than memory does to answer.
 inline constexpr index_t kShortBytes = 2048;
 
-// sums[(first + c) * K + k] += grad_output[r, j] * in[r * S + k, j * S + first + c], lane by lane, for a strip of the
-// same plane of all images and kColumns columns c of taps.
-template <typename T, int K, int S, int kColumns, bool kInside>
-void plane_gradient_columns(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, int first,
+// sums[f * filter_step + ((first + c) * K + k) * lanes] += grad_output[f, r, j] * in[r * S + k, j * S + first + c], lane
+// by lane, for a strip of the same plane of all images, kFilters filters f and kColumns columns c of taps.
+template <typename T, int K, int S, int kFilters, int kColumns, bool kInside>
+void plane_gradient_columns(const DepthwiseWalk& w, const Strip<T, K, S>& strip, int first,
                             const T* grad_output, index_t grad_image, const T* in, index_t in_image,
-                            T* sums) {
+                            T* sums, index_t filter_step) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes, kLine = 64 / index_t{sizeof(T)};
     // Rows of grad_output that a row of `in` belongs to, but for one; they are held if there are registers for them.
     constexpr int kMore = (K - 1) / S;
     constexpr bool kHeld = kColumns * K + kMore + kColumns < 16 || kVectorIsLine;
-    const DepthwiseWalk w = walk;
-    const index_t rows = w.last - w.first;
-    const bool is_short = w.H * w.W * index_t{sizeof(T)} <= kShortBytes;
+    const index_t H = w.H, W = w.W, OW = w.OW, top = w.top, begin = w.first, end = w.last,
+                  out_plane = w.out_plane;
+    // Rows that no taps and no rows of the image are missing for.
+    const index_t above = top < 0 ? (-top + S - 1) / S : 0, inside = (H - top) / S;
+    const index_t whole_begin = begin + kMore < above ? above : begin + kMore;
+    const index_t whole_end = end < inside ? end : inside;
+    const index_t rows = end - begin;
+    const bool is_short = H * W * index_t{sizeof(T)} <= kShortBytes;
     const auto pixels_of_strip = V::lanes_before(strip.count);
-    V acc[kColumns][K];
+    V acc[kFilters][kColumns][K];
     const auto each = [&](auto&& step) {
-        PYCONV_UNROLL(4)
-        for (int c = 0; c < kColumns; ++c) {
-            PYCONV_UNROLL(8)
-            for (int k = 0; k < K; ++k) step(acc[c][k], sums + ((first + c) * K + k) * L);
+        PYCONV_UNROLL(2)
+        for (int f = 0; f < kFilters; ++f) {
+            PYCONV_UNROLL(4)
+            for (int c = 0; c < kColumns; ++c) {
+                PYCONV_UNROLL(8)
+                for (int k = 0; k < K; ++k)
+                    step(acc[f][c][k], sums + f * filter_step + ((first + c) * K + k) * L);
+            }
         }
     };
     each([](V& x, const T* p) { x = V::load(p); });
@@ -43,32 +52,40 @@ void plane_gradient_columns(const DepthwiseWalk& walk, const Strip<T, K, S>& str
         // be too late, and else of the first.
         const bool next_image = !is_short && p + 1 < w.planes;
         const index_t back = is_short ? 0 : p;
-        const index_t next_grad = next_image ? grad_image : rows * w.OW - back * grad_image;
-        const index_t next_in = next_image ? in_image : rows * S * w.W - back * in_image;
-        const auto grad_row = [&](index_t r) {
-            const T* const from = grad_output + r * w.OW;
+        const index_t next_grad = next_image ? grad_image : rows * OW - back * grad_image;
+        const index_t next_in = next_image ? in_image : rows * S * W - back * in_image;
+        const T* x = in + (top + S * begin) * W;
+        const T* grad = grad_output + begin * OW;
+        const auto grad_row = [&](int f, int j) {
+            const T* const from = grad + f * out_plane - j * OW;
             const V row = kInside ? V::load(from) : V::load_lanes(from, pixels_of_strip);
             return S == 2 ? by_halves(row) : row;
         };
-        V g[kMore + 1];  // rows r, r - 1, ... of grad_output
-        PYCONV_UNROLL(8)
-        for (int j = 0; j <= kMore; ++j) g[j] = V::zero();
-        // Row r of grad_output, and the rows of the image that it is the first to belong to.
-        const auto step = [&](index_t r, auto is_rim) {
+        V g[kFilters][kMore + 1];  // rows r, r - 1, ... of grad_output
+        PYCONV_UNROLL(2)
+        for (int f = 0; f < kFilters; ++f) {
+            PYCONV_UNROLL(8)
+            for (int j = 0; j <= kMore; ++j) g[f][j] = V::zero();
+        }
+        // Row r of grad_output, and the rows of the image that it is the first to belong to. At the rim some are missing.
+        index_t r = begin;
+        const auto step = [&](auto is_rim) {
             constexpr bool kRim = decltype(is_rim)::value;
-            if (kHeld) {
-                PYCONV_UNROLL(8)
-                for (int j = kMore; j > 0; --j) g[j] = g[j - 1];
-                if (!kRim || r < w.last) g[0] = grad_row(r);
-            }
-            __builtin_prefetch(grad_output + r * w.OW + next_grad);
             PYCONV_UNROLL(2)
-            for (int s = 0; s < S; ++s) {
-                const index_t y = w.top + S * r + s;
-                const T* const x = in + y * w.W;
+            for (int f = 0; f < kFilters; ++f) {
+                if (kHeld) {
+                    PYCONV_UNROLL(8)
+                    for (int j = kMore; j > 0; --j) g[f][j] = g[f][j - 1];
+                    if (!kRim || r < end) g[f][0] = grad_row(f, 0);
+                }
+                __builtin_prefetch(grad + f * out_plane + next_grad);
+            }
+            PYCONV_UNROLL(2)
+            for (int s = 0; s < S; ++s, x += W) {
                 for (index_t l = 0; l < S * L; l += kLine) __builtin_prefetch(x + next_in + l);
                 V pixels[kColumns];
-                if (y >= 0 && y < w.H) {
+                const index_t y = top + S * r + s;
+                if (!kRim || (y >= 0 && y < H)) {
                     load_columns<T, K, S, kColumns, kInside>(strip, first, x, pixels);
                     PYCONV_UNROLL(4)
                     for (int c = 0; c < kColumns && kVectorIsLine && !kInside; ++c)
@@ -80,24 +97,29 @@ void plane_gradient_columns(const DepthwiseWalk& walk, const Strip<T, K, S>& str
                 PYCONV_UNROLL(8)
                 for (int k = s; k < K; k += S) {
                     const int j = (k - s) / S;
-                    if (kRim && (r - j < w.first || r - j >= w.last)) continue;
-                    const V row = kHeld ? g[j] : grad_row(r - j);
-                    PYCONV_UNROLL(4)
-                    for (int c = 0; c < kColumns; ++c) acc[c][k] = fma(row, pixels[c], acc[c][k]);
+                    if (kRim && (r - j < begin || r - j >= end)) continue;
+                    PYCONV_UNROLL(2)
+                    for (int f = 0; f < kFilters; ++f) {
+                        const V row = kHeld ? g[f][j] : grad_row(f, j);
+                        PYCONV_UNROLL(4)
+                        for (int c = 0; c < kColumns; ++c)
+                            acc[f][c][k] = fma(row, pixels[c], acc[f][c][k]);
+                    }
                 }
             }
+            ++r;
+            grad += OW;
         };
-        index_t r = w.first;
-        for (; r < w.last && r < w.first + kMore; ++r) step(r, Constant<true>());
-        for (; r < w.last; ++r) step(r, Constant<false>());
-        for (; r < w.last + kMore; ++r) step(r, Constant<true>());
+        while (r < whole_begin) step(Constant<true>());
+        while (r < whole_end) step(Constant<false>());
+        while (r < end + kMore) step(Constant<true>());
     }
     each([](V& x, T* p) { x.store(p); });
 }
 
 template <typename T, int K, int S>
-void plane_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_image, const T* in,
-                    index_t in_image, T* sums) {
+void plane_gradient(const DepthwiseWalk& w, index_t filters, index_t channels, const T* grad_output,
+                    index_t grad_image, const T* in, index_t in_image, T* sums) {
     constexpr index_t L = Vec<T>::lanes;
     for (index_t pixel = 0; pixel < w.OW; pixel += L) {
         Strip<T, K, S> strip(w, pixel);
@@ -112,40 +134,53 @@ void plane_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_i
 #else
         const bool inside = strip.count == L && strip.is_inside(w.W);
 #endif
-        const auto columns = [&](auto count, int first) {
-            constexpr int kColumns = decltype(count)::value;
-            if (inside)
-                return plane_gradient_columns<T, K, S, kColumns, true>(
-                    w, strip, first, grad_output, grad_image, in, in_image, sums);
-            plane_gradient_columns<T, K, S, kColumns, false>(w, strip, first, grad_output,
-                                                             grad_image, in, in_image, sums);
+        const auto columns = [&](auto at_once, auto count, int first, index_t m, index_t end) {
+            constexpr int kFilters = decltype(at_once)::value, kColumns = decltype(count)::value;
+            const index_t filter_step = channels * K * K * L;
+            for (; m + kFilters <= end; m += kFilters) {
+                for (index_t c = 0; c < channels; ++c) {
+                    const auto run = [&](auto gradient) {
+                        gradient(w, strip, first, grad_output + m * w.out_plane, grad_image,
+                                 in + c * w.in_plane, in_image,
+                                 sums + m * filter_step + c * K * K * L, filter_step);
+                    };
+                    inside ? run(plane_gradient_columns<T, K, S, kFilters, kColumns, true>)
+                           : run(plane_gradient_columns<T, K, S, kFilters, kColumns, false>);
+                }
+            }
         };
-        // As many columns as leave registers for the rest.
-        if constexpr (K == 3) {
-            columns(Constant<3>(), 0);
+        // As many columns and filters as leave registers for the rest.
+        const index_t pairs = filters / 2 * 2;
+        if constexpr (K == 3 && kVectorIsLine) {
+            columns(Constant<2>(), Constant<3>(), 0, 0, pairs);
+            columns(Constant<1>(), Constant<3>(), 0, pairs, filters);
+        } else if constexpr (K == 3) {
+            columns(Constant<1>(), Constant<3>(), 0, 0, filters);
         } else if constexpr (kVectorIsLine) {
-            columns(Constant<3>(), 0);
-            columns(Constant<2>(), 3);
+            columns(Constant<1>(), Constant<3>(), 0, 0, filters);
+            columns(Constant<1>(), Constant<2>(), 3, 0, filters);
         } else {
-            columns(Constant<2>(), 0);
-            columns(Constant<2>(), 2);
-            columns(Constant<1>(), 4);
+            columns(Constant<1>(), Constant<2>(), 0, 0, filters);
+            columns(Constant<1>(), Constant<2>(), 2, 0, filters);
+            columns(Constant<1>(), Constant<1>(), 4, 0, filters);
         }
     }
 }
 
-// sums[(kw * w.kernel + kh), lane] += over w.planes images, their steps grad_image and in_image, and the pixels (r, j)
+// sums[m, c, kw, kh, lane] += over w.planes images, their steps grad_image and in_image, and the pixels (r, j)
 // of rows w.first .. w.last of grad_output, of which `lane` takes every L-th of a row:
-//     grad_output[r, j] * in[top + r * stride + kh, left + j * stride + kw]
+//     grad_output[m, r, j] * in[c, top + r * stride + kh, left + j * stride + kw]
 template <typename T>
-void depthwise_weight_gradient(const DepthwiseWalk& w, const T* grad_output, index_t grad_image,
-                               const T* in, index_t in_image, T* sums) {
+void depthwise_weight_gradient(const DepthwiseWalk& w, index_t filters, index_t channels,
+                               const T* grad_output, index_t grad_image, const T* in,
+                               index_t in_image, T* sums) {
+    const auto run = [&](auto gradient) {
+        gradient(w, filters, channels, grad_output, grad_image, in, in_image, sums);
+    };
     if (w.stride == 1) {
-        w.kernel == 3 ? plane_gradient<T, 3, 1>(w, grad_output, grad_image, in, in_image, sums)
-                      : plane_gradient<T, 5, 1>(w, grad_output, grad_image, in, in_image, sums);
+        w.kernel == 3 ? run(plane_gradient<T, 3, 1>) : run(plane_gradient<T, 5, 1>);
     } else {
-        w.kernel == 3 ? plane_gradient<T, 3, 2>(w, grad_output, grad_image, in, in_image, sums)
-                      : plane_gradient<T, 5, 2>(w, grad_output, grad_image, in, in_image, sums);
+        w.kernel == 3 ? run(plane_gradient<T, 3, 2>) : run(plane_gradient<T, 5, 2>);
     }
 }
 

@@ -451,7 +451,7 @@ Vec<T> relu6_of(Vec<T> x) {
 
 // The sum of the lanes, halves first.
 template <typename T, int kWidth = static_cast<int>(Vec<T>::lanes / 2)>
-T reduce_add(Vec<T> x) {
+PYCONV_INLINE T reduce_add(Vec<T> x) {
     x = x + rotated<T, kWidth>(x);
     if constexpr (kWidth == 1) {
         return x.v[0];

@@ -69,32 +69,37 @@ class WeightGradient {
         parallel_for(ceil_div(s.G, groups) * parts, nanoseconds, [&](index_t task) {
             const index_t m = task % parts * filters, g = task / parts * groups;
             const index_t count = std::min(groups, s.G - g);
-            has_plane_kernel() ? run_planes(g, count)
-                               : run_task(g, count, m, std::min(filters, M - m));
+            const index_t some = std::min(filters, M - m);
+            has_plane_kernel() ? run_planes(g, count, m, some) : run_task(g, count, m, some);
         });
     }
 
   private:
-    // A window to each plane, without a copy.
+    // Planes as they lie, without a copy. Where a vector is not a line of cache, that is slower for several filters.
     bool has_plane_kernel() const {
-        return s.N * s.output_plane() > 0 && M == 1 && C == 1 && s.KH == s.KW &&
-               (s.KH == 3 || s.KH == 5) && s.stride_h == s.stride_w &&
+        const bool one_to_one = M == 1 && C == 1;
+        return s.N * s.output_plane() > 0 && (one_to_one || L * index_t{sizeof(T)} == 64) &&
+               s.KH == s.KW && (s.KH == 3 || s.KH == 5) && s.stride_h == s.stride_w &&
                (s.stride_h == 1 || s.stride_h == 2) && s.dilation_h == 1 && s.dilation_w == 1 &&
                s.pad_top < s.KH && (s.OH - 1) * s.stride_h - s.pad_top < s.H &&
                ceil_div(s.OW, L) <= kChunk;
     }
 
-    void run_planes(index_t first, index_t groups) const {
-        const AlignedBuffer<T> lanes(steps_ * L);
-        const AlignedBuffer<double> totals(steps_);
+    void run_planes(index_t first, index_t groups, index_t m, index_t filters) const {
+        const AlignedBuffer<T> lanes(filters * steps_ * L);
+        const AlignedBuffer<double> totals(filters * steps_);
         std::fill_n(lanes.data(), lanes.size(), T(0));
         const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
-        const index_t images = std::clamp<index_t>(kChunk / (s.OH * ceil_div(s.OW, L)), 1, s.N);
         const index_t row_bytes = s.W * s.stride_h * index_t{sizeof(T)};
         const index_t fitting = std::min(kBandBytes / row_bytes, kChunk / ceil_div(s.OW, L));
         const index_t rows = plane * index_t{sizeof(T)} <= kBandBytes
                                  ? s.OH
                                  : even_block(s.OH, std::max<index_t>(fitting, 1), 4);
+        // Planes that are read more than once stay in L1 between.
+        const index_t image_bytes = (C * plane + filters * outputs) * index_t{sizeof(T)};
+        const index_t in_cache = C * filters > 1 ? 2 * kBandBytes / image_bytes : kChunk;
+        const index_t in_chunk = kChunk / (s.OH * ceil_div(s.OW, L));
+        const index_t images = std::clamp<index_t>(std::min(in_cache, in_chunk), 1, s.N);
         DepthwiseWalk walk{.planes = 0,
                            .H = s.H,
                            .W = s.W,
@@ -114,17 +119,25 @@ class WeightGradient {
                            .weights_w = 0};
         for (index_t group = first; group < first + groups; ++group) {
             std::fill_n(totals.data(), totals.size(), 0.0);
+            index_t vectors = 0;  // in each lane
             for (index_t n = 0; n < s.N; n += images) {
                 walk.planes = std::min(images, s.N - n);
                 for (walk.first = 0; walk.first < s.OH; walk.first = walk.last) {
                     walk.last = std::min(walk.first + rows, s.OH);
+                    const index_t more = walk.planes * (walk.last - walk.first) * ceil_div(s.OW, L);
+                    if (vectors + more > kChunk) {
+                        kernel.move_lanes(totals.size(), lanes.data(), totals.data());
+                        vectors = 0;
+                    }
+                    vectors += more;
                     kernel.depthwise_weight_gradient(
-                        walk, grad_output_ + (n * s.G + group) * outputs, s.G * outputs,
-                        input_ + (n * s.G + group) * plane, s.G * plane, lanes.data());
-                    kernel.move_lanes(totals.size(), lanes.data(), totals.data());
+                        walk, filters, C, grad_output_ + (n * s.OC + group * M + m) * outputs,
+                        s.OC * outputs, input_ + (n * s.C + group * C) * plane, s.C * plane,
+                        lanes.data());
                 }
             }
-            write(group, 1, totals.data());
+            kernel.move_lanes(totals.size(), lanes.data(), totals.data());
+            write(group * M + m, filters, totals.data());
         }
     }
 
@@ -238,12 +251,13 @@ class WeightGradient {
 // One group of few channels: a sum of at most some 30 products, which fills no tile either. Measured as below:
 // 3 x 3 on 3 channels of 32 x 32 pixels: 92 GFLOP/s forward for 16 filters and 77 for 32, where the gemm kernel
 // has 70; 64 and 74 for 64 filters on larger images. The weight gradient has 57 to 85, where that has 45 to 54, the
-// input gradient 43 and 35 for 16 filters, 29 and 35 for 32. With vectors of 16 lanes, which rows of a small image do
-// not fill, the weight gradient has 39 to 47 for 16 filters and more, where the gemm kernel has 53 to 88.
+// input gradient 43 and 35 for 16 filters, 29 and 35 for 32. With vectors of 16 lanes (Zen 5) the weight gradient has
+// 150 for 16 to 64 filters, where the gemm kernel has 86 to 121, but for 5 x 5 taps 139, and that 99 for 20 filters and
+// 150 for 32.
 bool suits_first_layer(const ConvShape& s, Direction direction) {
-    constexpr index_t kChannels = 4, kProducts = 32;
+    constexpr index_t kChannels = 4, kProducts = 36;
     if (s.C > kChannels || s.C * s.taps() > kProducts || s.stride_h * s.stride_w != 1) return false;
-    const index_t most_of_weight = kernels<float>().lanes < 16 ? 64 : 15;
+    const index_t most_of_weight = kernels<float>().lanes < 16 || s.taps() <= 9 ? 64 : 24;
     const index_t most = direction == Direction::Forward          ? 32
                          : direction == Direction::BackwardWeight ? most_of_weight
                                                                   : 16;
