@@ -50,6 +50,15 @@ def _cases() -> list[Conv2dCase]:
             for stride in (1, 2):
                 name = f"channels{channels}_filters{filters}_s{stride}"
                 add(name, C=2 * channels, OC=2 * filters, groups=2, W=11, stride=stride)
+    for K in (
+        3,
+        5,
+    ):  # more than one chunk of the sum, of filters by two and one, with and without bands
+        for stride in (1, 2):
+            for H, W in ((150, 19), (41, 53), (14, 14)):
+                name = f"groups_K{K}_s{stride}_{H}x{W}"
+                many = {"N": 3, "C": 4, "OC": 6, "groups": 2}
+                add(name, KH=K, KW=K, padding=K // 2, stride=stride, H=H, W=W, **many)
     for K in (3, 5):
         for pad in range(K):
             for H, W in ((1, 2), (4, 5), (7, 8), (16, 17), (5, 34), (40, 13)):

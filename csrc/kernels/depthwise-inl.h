@@ -91,10 +91,10 @@ inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& 
     const index_t column = (strip.left - w.left) / S;
     for (index_t r = w.first; r < w.last; r += R) {
         const index_t row = r + R <= w.last ? r : w.last - R;
-        const index_t top = w.top + row * S, at = row * w.out_row() + column;
-        depthwise_tile<T, K, S, R, kInside>(
-            strip, plane + top * w.in_row() + strip.left, w.in_row(), -top, w.H - top, weights,
-            w.weights_h, w.weights_w, bias, activation, out + at, w.out_row(), room - at);
+        const index_t top = w.top + row * S, at = row * w.out_row + column;
+        depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.in_row + strip.left, w.in_row,
+                                            -top, w.H - top, weights, w.weights_h, w.weights_w,
+                                            bias, activation, out + at, w.out_row, room - at);
     }
 }
 
@@ -124,7 +124,7 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
             const index_t y = w.top + S * r + K - S + s;
             V pixels[K];
             if (y >= 0 && y < w.H) {
-                load_columns<T, K, S, K, false>(strip, 0, plane + y * w.in_row(), pixels);
+                load_columns<T, K, S, K, false>(strip, 0, plane + y * w.in_row, pixels);
             } else {
                 PYCONV_UNROLL(8)
                 for (int c = 0; c < K; ++c) pixels[c] = V::zero();
@@ -150,8 +150,8 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
     }
     step(w.first - 1, Constant<1>());
     turn();
-    index_t at = w.first * w.out_row() + (strip.left - w.left) / S;
-    for (index_t r = w.first; r < w.last; ++r, at += w.out_row(), turn()) {
+    index_t at = w.first * w.out_row + (strip.left - w.left) / S;
+    for (index_t r = w.first; r < w.last; ++r, at += w.out_row, turn()) {
         step(r, Constant<0>());
         V y = S == 2 ? by_halves(acc[0]) : acc[0];
         if (activation == Activation::Relu) y = relu_of(y);
@@ -175,11 +175,11 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
     for (index_t p = 0; p < w.planes; ++p) {
         // Up to the last of the rows that are this call's.
         const index_t room =
-            w.last < w.OH || w.dilation > 1 ? w.last * w.out_row() : (w.planes - p) * w.out_plane;
+            w.last < w.OH || w.dilation > 1 ? w.last * w.out_row : (w.planes - p) * w.out_plane;
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
         if (w.planes == 1) {
-            fetch_part(w, strip, plane + (w.top + (w.last - 1) * S + K) * w.in_row(),
-                       (w.last - w.first) * S, w.in_row());
+            fetch_part(w, strip, plane + (w.top + (w.last - 1) * S + K) * w.in_row,
+                       (w.last - w.first) * S, w.in_row);
         } else if (strip.left == w.left) {
             for (index_t i = 0; i < w.in_plane; i += kLine) __builtin_prefetch(plane + ahead + i);
         }
@@ -206,11 +206,15 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
         const Strip<T, K, S> strip(w, pixel + L <= w.OW || w.OW < L ? pixel : w.OW - L);
         const auto strip_by = [&](auto tile) {
             constexpr int R = decltype(tile)::value;
-#if !defined(PYCONV_FEW_FORMS)
-            if (R > 0 && strip.is_inside(w.W))
-                return depthwise_strip<T, K, S, R, (R > 0)>(w, strip, in, weights, out, e);
+            // Without masks, where they cost anything.
+#if defined(PYCONV_FEW_FORMS)
+            constexpr bool kInside = false;
+#else
+            constexpr bool kInside = !kVectorIsLine;
 #endif
-            depthwise_strip<T, K, S, R, false>(w, strip, in, weights, out, e);
+            strip.is_inside(w.W)
+                ? depthwise_strip<T, K, S, R, kInside>(w, strip, in, weights, out, e)
+                : depthwise_strip<T, K, S, R, false>(w, strip, in, weights, out, e);
         };
         if constexpr (K == 3 && kVectorIsLine) {
             strip_by(Constant<0>());

@@ -129,11 +129,13 @@ void plane_gradient(const DepthwiseWalk& w, index_t filters, index_t channels, c
             for (int s = 0; s < S; ++s)
                 strip.lanes[c][s] =
                     strip.lanes[c][s] & Vec<T>::lanes_before(S * strip.count - s * L);
+        // Without masks, where that was measured to help.
 #if defined(PYCONV_FEW_FORMS)
-        constexpr bool inside = false;
+        constexpr bool kInside = false;
 #else
-        const bool inside = strip.count == L && strip.is_inside(w.W);
+        constexpr bool kInside = S == 1 || !kVectorIsLine;
 #endif
+        const bool inside = kInside && strip.count == L && strip.is_inside(w.W);
         const auto columns = [&](auto at_once, auto count, int first, index_t m, index_t end) {
             constexpr int kFilters = decltype(at_once)::value, kColumns = decltype(count)::value;
             const index_t filter_step = channels * K * K * L;
@@ -144,7 +146,7 @@ void plane_gradient(const DepthwiseWalk& w, index_t filters, index_t channels, c
                                  in + c * w.in_plane, in_image,
                                  sums + m * filter_step + c * K * K * L, filter_step);
                     };
-                    inside ? run(plane_gradient_columns<T, K, S, kFilters, kColumns, true>)
+                    inside ? run(plane_gradient_columns<T, K, S, kFilters, kColumns, kInside>)
                            : run(plane_gradient_columns<T, K, S, kFilters, kColumns, false>);
                 }
             }

@@ -115,13 +115,11 @@ struct WindowWalk {
 // windows of stride 1 may have a dilation; the rows are then every so many of those of image and output.
 struct DepthwiseWalk {
     index_t planes, H, W, OH, OW;
-    index_t in_plane, out_plane;
+    index_t in_plane, in_row, out_plane, out_row;  // steps
     index_t first, last;
     index_t top, left;
     index_t kernel, stride, dilation;
     index_t weights_plane, weights_h, weights_w;  // steps
-    index_t in_row() const { return dilation * W; }
-    index_t out_row() const { return dilation * OW; }
 };
 
 // The same pixels of several images, and a vector of sums for each filter and tap.

@@ -8,6 +8,7 @@
 
 #include "kernels/activation-inl.h"
 #include "kernels/stage-inl.h"
+#include "kernels/strip-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 
@@ -75,21 +76,26 @@ inline __attribute__((always_inline)) void window_tile(const WindowWalk& w, cons
                 }
             }
         } else {
-            static_assert(M == 1);
             constexpr int K = Taps::tap_rows, S = Taps::stride;
-            V factor[K];
+            V factor[K][M];
             PYCONV_UNROLL(8)
-            for (int kh = 0; kh < K; ++kh) factor[kh] = V::broadcast(weights[kh]);
-            weights += K;
+            for (int kh = 0; kh < K; ++kh) {
+                PYCONV_UNROLL(4)
+                for (int m = 0; m < M; ++m) factor[kh][m] = V::broadcast(weights[kh * M + m]);
+            }
+            weights += K * M;
             PYCONV_UNROLL(16)
             for (int i = 0; i < S * (R - 1) + K; ++i, x += tap_row) {
                 PYCONV_UNROLL(4)
                 for (int v = 0; v < NV; ++v) {
                     const V pixels = V::load(x + column(v));
                     PYCONV_UNROLL(8)
-                    for (int r = 0; r < R; ++r)
-                        if (i >= S * r && i < S * r + K)
-                            acc[0][r][v] = fma(factor[i - S * r], pixels, acc[0][r][v]);
+                    for (int r = 0; r < R; ++r) {
+                        PYCONV_UNROLL(4)
+                        for (int m = 0; m < M; ++m)
+                            if (i >= S * r && i < S * r + K)
+                                acc[m][r][v] = fma(factor[i - S * r][m], pixels, acc[m][r][v]);
+                    }
                 }
             }
         }
@@ -167,9 +173,9 @@ void window_sums(const WindowWalk& w, const T* in, const T* weights, const T* re
             for (index_t r = 0; r < w.rows; r += at_once)
                 rows(r + at_once <= w.rows ? r : w.rows - at_once, run);
         };
-        // One vector wide: more rows. Maps of 7 x 7 and 14 x 14 are common. Where taps share no rows, the
-        // registers are full already.
-        constexpr int kNarrowR = Taps::stride == 1 ? 7 : R;
+        // One vector wide: more rows. Maps of 7 x 7 and 14 x 14 are common. Where taps share no rows, and for two
+        // filters, the registers are full already.
+        constexpr int kNarrowR = Taps::stride == 1 && M != 2 ? 7 : R;
         if (w.rows < R) {
             all(1, window_rows<T, M, 1, 4 / M, AnyTaps>);
         } else if (kNarrowR > R && w.cols <= Vec<T>::lanes && w.rows >= kNarrowR) {
@@ -193,9 +199,15 @@ template <typename T>
 void window(index_t filters, const WindowWalk& w, const T* in, const T* weights, const T* residual,
             T* out, const Epilogue<T>& e) {
     const auto run = [&](auto sums) { sums(w, in, weights, residual, out, e); };
+    const index_t stride = w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
+    if constexpr (kVectorIsLine) {
+        if (stride == 1 && w.tap_rows == 3 && filters == 4)
+            return run(window_sums<T, 4, 3, 1, TapColumn<3, 1>>);
+        if (stride == 1 && w.tap_rows == 3 && filters == 2)
+            return run(window_sums<T, 2, 4, 2, TapColumn<3, 1>>);
+    }
     if (filters == 4) return run(window_sums<T, 4, 3, 1, AnyTaps>);
     if (filters == 2) return run(window_sums<T, 2, 3, 2, AnyTaps>);
-    const index_t stride = w.in_row % w.tap_row == 0 ? w.in_row / w.tap_row : 0;
     // The kernel `depthwise` leaves to this one what is large, dilated, has 7 x 7 taps or is a phase of a gradient.
     switch (w.tap_rows < 10 ? stride * 10 + w.tap_rows : 0) {
         case 13:

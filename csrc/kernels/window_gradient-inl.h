@@ -138,11 +138,6 @@ void window_gradient(index_t filters, const WindowGradientWalk& w, const T* grad
     // As many columns as give some nine sums, which hide the latency of the additions.
     if (filters == 1 && w.tap_rows == 3 && stride == 1) columns(Constant<3>(), TapColumn<3, 1>());
 #if !defined(PYCONV_FEW_FORMS)
-    if (filters == 1 && w.tap_rows == 3 && stride == 2) columns(Constant<3>(), TapColumn<3, 2>());
-    if (filters == 1 && w.tap_rows == 5 && stride == 1) {
-        columns(Constant<2>(), TapColumn<5, 1>());
-        columns(Constant<1>(), TapColumn<5, 1>());
-    }
     if (filters == 1 && w.tap_rows == 7 && stride == 1) columns(Constant<1>(), TapColumn<7, 1>());
 #endif
 
