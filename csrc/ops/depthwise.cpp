@@ -15,8 +15,6 @@
 namespace pyconv::depthwise {
 namespace {
 
-// Bytes of staged rows, which stay in L1 beside those of grad_output.
-constexpr index_t kStageBytes = index_t{16} << 10;
 constexpr index_t kTasks = 16;
 // Vectors that are summed in one lane before they are added to the total.
 constexpr index_t kChunk = 512;
@@ -48,12 +46,14 @@ class WeightGradient {
           grad_weight_(grad_weight),
           stage_(stage_of(s)),
           cols_(even_block(s.OW, kStageColumns, 1)) {
-        const index_t budget = kStageBytes / index_t{sizeof(T)};
-        const index_t fitting = (budget / (C * stage_.row()) - stage_.h.extent) / s.stride_h + 1;
-        rows_ = even_block(s.OH, std::max<index_t>(fitting, 1), 1);
+        rows_ = stage_.rows_at_once<T>(C, s.OH, 1);
         slab_ = stage_.rows(rows_) * stage_.row();
         const bool whole = rows_ == s.OH && cols_ == s.OW;
-        images_ = whole ? even_block(s.N, std::max<index_t>(budget / (C * slab_), 1), 1) : 1;
+        images_ =
+            whole
+                ? even_block(
+                      s.N, std::max<index_t>(kStagedBytes / index_t{sizeof(T)} / (C * slab_), 1), 1)
+                : 1;
         for (index_t c = 0; c < C; ++c)
             for (index_t kw = 0; kw < s.KW; ++kw)
                 offset_.push_back(c * slab_ +
@@ -253,16 +253,18 @@ class WeightGradient {
 // One group of few channels: a sum of at most some 30 products, which fills no tile either. Measured as below:
 // 3 x 3 on 3 channels of 32 x 32 pixels: 92 GFLOP/s forward for 16 filters and 77 for 32, where the gemm kernel
 // has 70; 64 and 74 for 64 filters on larger images. The weight gradient has 57 to 85, where that has 45 to 54, the
-// input gradient 43 and 35 for 16 filters, 29 and 35 for 32. With vectors of 16 lanes (Zen 5) the weight gradient has
+// input gradient 67 and 54 for 16 filters, 67 and 73 for 32, or 124 and 105 with vectors of 16 lanes, and 82 and 57 for
+// 32 filters of 5 x 5 taps and one channel. With vectors of 16 lanes (Zen 5) the weight gradient has
 // 150 for 16 to 64 filters, where the gemm kernel has 86 to 121, but for 5 x 5 taps 139, and that 99 for 20 filters and
 // 150 for 32.
 bool suits_first_layer(const ConvShape& s, Direction direction) {
     constexpr index_t kChannels = 4, kProducts = 36;
     if (s.C > kChannels || s.C * s.taps() > kProducts || s.stride_h * s.stride_w != 1) return false;
     const index_t most_of_weight = kernels<float>().lanes < 16 || s.taps() <= 9 ? 64 : 24;
+    const index_t most_of_input = kernels<float>().lanes < 16 && s.C > 1 ? 16 : 32;
     const index_t most = direction == Direction::Forward          ? 32
                          : direction == Direction::BackwardWeight ? most_of_weight
-                                                                  : 16;
+                                                                  : most_of_input;
     return s.OC <= most;
 }
 

@@ -15,9 +15,8 @@
 namespace pyconv {
 namespace {
 
-// Bytes of staged rows, which stay in L1 beside the output, and rows of pixels that it takes at least to be
-// worth their rims.
-constexpr index_t kStageBytes = index_t{16} << 10, kMinRows = 4;
+// Rows of pixels that are computed from one copy, at least.
+constexpr index_t kMinRows = 4;
 // Values of the weights that a task gathers.
 constexpr index_t kWeights = 4096;
 constexpr index_t kTasks = 16;
@@ -50,9 +49,8 @@ class Depthwise {
   public:
     Depthwise(const Kernels<T>& table, const TapGemm<T>& gemm)
         : kernel(table), g(gemm), cols_(columns_of(g)), stage_(stage_of(g, cols_)) {
-        const index_t budget = kStageBytes / index_t{sizeof(T)};
-        const index_t fitting = (budget / (g.C * stage_.row()) - stage_.h.extent) / g.stride_h + 1;
-        rows_ = even_block(g.PH, std::max(fitting, kMinRows), 1);
+        const index_t budget = kStagedBytes / index_t{sizeof(T)};
+        rows_ = stage_.rows_at_once<T>(g.C, g.PH, kMinRows);
         slab_ = stage_.rows(rows_) * stage_.row();
         weights_ = g.M * g.C * g.taps();
 
