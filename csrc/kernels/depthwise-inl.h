@@ -98,8 +98,8 @@ inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& 
     }
 }
 
-// The same, for taps so few that all stay in registers: row after row of the image, each added to the K / S + 1 rows of
-// the output that read it, of which the first is then complete.
+// The same, for taps so few that all stay in registers: row after row of the image, each added to all rows of the
+// output that read it, of which the first is then complete.
 template <typename T, int K, int S>
 inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w,
                                                           const Strip<T, K, S>& strip,

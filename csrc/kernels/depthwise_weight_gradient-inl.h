@@ -25,9 +25,9 @@ void plane_gradient_columns(const DepthwiseWalk& w, const Strip<T, K, S>& strip,
     constexpr bool kHeld = kColumns * K + kMore + kColumns < 16 || kVectorIsLine;
     const index_t H = w.H, W = w.W, OW = w.OW, top = w.top, begin = w.first, end = w.last,
                   out_plane = w.out_plane;
-    // Rows that no taps and no rows of the image are missing for.
-    const index_t above = top < 0 ? (-top + S - 1) / S : 0, inside = (H - top) / S;
-    const index_t whole_begin = begin + kMore < above ? above : begin + kMore;
+    // From the first row on that no taps are missing for, no rows of the image are: of those above it there are fewer
+    // than K. Below, either may be the first to end.
+    const index_t whole_begin = begin + kMore, inside = (H - top) / S;
     const index_t whole_end = end < inside ? end : inside;
     const index_t rows = end - begin;
     const bool is_short = H * W * index_t{sizeof(T)} <= kShortBytes;

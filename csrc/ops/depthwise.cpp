@@ -91,10 +91,10 @@ class WeightGradient {
         std::fill_n(lanes.data(), lanes.size(), T(0));
         const index_t plane = s.H * s.W, outputs = s.OH * s.OW;
         const index_t row_bytes = s.W * s.stride_h * index_t{sizeof(T)};
-        const index_t fitting = std::min(kBandBytes / row_bytes, kChunk / ceil_div(s.OW, L));
-        const index_t rows = plane * index_t{sizeof(T)} <= kBandBytes
-                                 ? s.OH
-                                 : even_block(s.OH, std::max<index_t>(fitting, 1), 4);
+        const bool is_small = plane * index_t{sizeof(T)} <= kBandBytes;
+        const index_t fitting =
+            std::min(is_small ? s.OH : kBandBytes / row_bytes, kChunk / ceil_div(s.OW, L));
+        const index_t rows = even_block(s.OH, std::max<index_t>(fitting, 1), 4);
         // Planes that are read more than once stay in L1 between.
         const index_t image_bytes = (C * plane + filters * outputs) * index_t{sizeof(T)};
         const index_t in_cache = C * filters > 1 ? 2 * kBandBytes / image_bytes : kChunk;
