@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/activation-inl.h"
+#include "kernels/shuffle-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -6,8 +6,8 @@
 // operands and the accumulators are added up at the end.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -13,8 +13,8 @@
 #pragma once
 
 #include "kernels/elementwise-inl.h"
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -5,8 +5,8 @@
 // rows past the last one are 0. Panels begin panel_step >= R * kc apart.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

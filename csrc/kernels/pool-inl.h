@@ -19,8 +19,8 @@
 // overwritten when their turn comes. Only where the array itself ends are fewer lanes touched.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -2,8 +2,8 @@
 // Sums, over n values and over rows. Included once per ISA.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -3,8 +3,8 @@
 // offset, and neighbouring pixels read neighbouring values. Included once per ISA.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -3,8 +3,8 @@
 // Included once per ISA.
 #pragma once
 
+#include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
-#include "kernels/vec-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 
@@ -26,8 +26,9 @@ struct Strip {
     index_t step;   // from one column of taps to the next
     index_t count;  // pixels
     Lanes lanes[K][S];
-    // Of three columns of taps, the lanes that the middle one has of what the others read.
-    typename Vec<T>::Mask middle;
+    // Of three columns of taps, lanes of two vectors that make the third. With stride 1 it is the middle one, between
+    // the others. With stride 2 it is the last one, the first moved by a pixel, and the end of what it reads itself.
+    typename Vec<T>::Mask third;
 
     Strip(const DepthwiseWalk& w, index_t pixel) : left(w.left + pixel * S), step(w.dilation) {
         constexpr index_t L = Vec<T>::lanes;
@@ -37,8 +38,9 @@ struct Strip {
                 lanes[c][s] = Vec<T>::lanes_from(-left - c * step - s * L) &
                               Vec<T>::lanes_before(w.W - left - c * step - s * L);
         for (index_t l = 0; l < L; ++l)
-            middle[l] =
-                static_cast<typename LaneInt<T>::type>(l + step < L ? l + step : L + l - step);
+            third[l] = static_cast<typename LaneInt<T>::type>(l + step < L ? l + step
+                                                              : S == 1     ? L + l - step
+                                                                           : 2 * l);
     }
     bool is_inside(index_t W) const {
         return left >= 0 && left + (K - 1) * step + S * Vec<T>::lanes <= W;
@@ -59,12 +61,12 @@ inline __attribute__((always_inline)) void load_columns(const Strip<T, K, S>& st
     if constexpr (kVectorIsLine && S == 1 && (kColumns == 3 || kColumns == 2)) {
         pixels[0] = load(0, 0);
         pixels[kLast] = load(kLast, 0);
-        if constexpr (kColumns == 3) pixels[1] = picked(pixels[0], pixels[2], strip.middle);
+        if constexpr (kColumns == 3) pixels[1] = picked(pixels[0], pixels[2], strip.third);
     } else if constexpr (kVectorIsLine && S == 2 && kColumns == 3) {
         const V low = load(0, 0), high = load(0, 1);
         pixels[0] = alternate_lanes_by_halves<T, 0>(low, high);
         pixels[1] = alternate_lanes_by_halves<T, 1>(low, high);
-        pixels[2] = continued<T, 1, 2, kLast + L>(pixels[0], load(kLast, 1));
+        pixels[2] = picked(pixels[0], load(kLast, 1), strip.third);
     } else {
         PYCONV_UNROLL(4)
         for (int c = 0; c < kColumns; c += S) {
