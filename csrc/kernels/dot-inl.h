@@ -43,6 +43,7 @@ void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row
 template <typename T>
 void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,
          index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e) {
+    // Rows are streams from memory, which comes fastest in several at once.
     constexpr int kRows = 4;
     const auto block = [&](index_t r, auto count) {
         constexpr int kCount = decltype(count)::value;
@@ -68,6 +69,7 @@ void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* r
         }
     };
     index_t r = 0;
+    for (; Q == 1 && r + 2 * kRows <= R; r += 2 * kRows) block(r, Constant<2 * kRows>());
     for (; r + kRows <= R; r += kRows) block(r, Constant<kRows>());
     for (; r < R; ++r) block(r, Constant<1>());
 }

@@ -38,10 +38,10 @@ constexpr index_t kMaxRowBlocks = 16;
 // Rows that lie one after another are packed if more panels of columns than these pass over them.
 constexpr index_t kPackPasses = 5;
 // The dot kernel: columns of B that it is worth for, steps that pay for adding up the lanes of its sums,
-// and the rows of one task, which several passes find in L2.
+// and the rows of one task, which several passes find in L2: whole blocks of those that the kernel reads at once.
 constexpr index_t kMaxDotColumns = 16;
 constexpr index_t kMinDotSteps = 128;
-constexpr index_t kDotRows = 64;
+constexpr index_t kDotBlock = 8, kDotRows = 64;
 constexpr index_t kDotBytes = index_t{128} << 10;
 // A few rows times a matrix: at most so many (512-bit registers hold the factors of four at a time), and the sums of
 // one task.
@@ -231,8 +231,8 @@ template <typename T>
 void gemm_by_dot(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    const index_t rows =
-        std::clamp(kDotBytes / (g.K * index_t{sizeof(T)} + 1), index_t{4}, kDotRows);
+    const index_t rows = std::clamp(kDotBytes / (g.K * index_t{sizeof(T)}) / kDotBlock * kDotBlock,
+                                    kDotBlock, kDotRows);
     parallel_for(ceil_div(g.M, rows), multiply_adds / 5, [&](index_t task) {
         const index_t i = task * rows;
         for (index_t j = 0; j < g.N; j += kMaxDotVectors) {
@@ -255,9 +255,11 @@ void gemm_by_rows(const Gemm<T>& g) {
     const Kernels<T>& kernel = kernels<T>();
     const index_t KC = even_block(g.K, kernel.KC, 1);
     const double multiply_adds = static_cast<double>(g.M * g.N) * static_cast<double>(g.K);
-    // The sums stay in L1; there is something for each thread.
+    // The sums stay in L1; there is something for each thread, but one thread reads whole rows. (The cut is of
+    // no consequence for the sums.)
+    const index_t share = num_threads() > 1 ? g.N / 2 : g.N;
     const index_t columns =
-        even_block(g.N, std::clamp(g.N / 2, kernel.NR, kRowSums / g.M), kernel.NR);
+        even_block(g.N, std::clamp(share, kernel.NR, kRowSums / g.M), kernel.NR);
     parallel_for(ceil_div(g.N, columns), multiply_adds / 5, [&](index_t task) {
         const index_t j = task * columns, cols = std::min(columns, g.N - j);
         const AlignedBuffer<T> sums(g.M * cols);
