@@ -11,10 +11,10 @@
 
 namespace pyconv::PYCONV_ISA {
 
-// sums[q * kRows + r] = sum over k of x[q * x_step + k] * rows[r * row_step + k], for Q vectors x and
-// R rows.
+// sums[q * sums_step + r] = sum over k of x[q * x_step + k] * rows[r * row_step + k], for Q vectors x and R rows.
 template <typename T, int Q, int R>
-void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row_step, T* sums) {
+void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row_step, T* sums,
+               index_t sums_step) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     V acc[Q][R];
@@ -35,43 +35,30 @@ void dot_block(index_t K, const T* x, index_t x_step, const T* rows, index_t row
         step(k, [rest](const T* p) { return V::load_lanes(p, rest); });
     }
     for (int q = 0; q < Q; ++q)
-        for (int r = 0; r < R; ++r) sums[q * R + r] = reduce_add(acc[q][r]);
+        for (int r = 0; r < R; ++r) sums[q * sums_step + r] = reduce_add(acc[q][r]);
 }
 
-// C[q, r] = epilogue(sum over k of x[q * x_step + k] * rows[r * row_step + k]) for q < Q, r < R,
-// Q <= kMaxDotVectors; C's steps are c_q and c_r, the biases belong to q and to r.
+// The same for Q <= kMaxDotVectors and any R; sums_step is R.
 template <typename T>
 void dot(index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,
-         index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e) {
-    // Rows are streams from memory, which comes fastest in several at once.
-    constexpr int kRows = 4;
-    const auto block = [&](index_t r, auto count) {
-        constexpr int kCount = decltype(count)::value;
-        T sums[kMaxDotVectors * kCount];
-        const T* from = rows + r * row_step;
-        if (Q == 1) {
-            dot_block<T, 1, kCount>(K, x, x_step, from, row_step, sums);
-        } else if (Q == 2) {
-            dot_block<T, 2, kCount>(K, x, x_step, from, row_step, sums);
-        } else {
-            dot_block<T, 3, kCount>(K, x, x_step, from, row_step, sums);
-        }
-        for (index_t q = 0; q < Q; ++q) {
-            for (index_t i = 0; i < kCount; ++i) {
-                T& to = c[q * c_q + (r + i) * c_r];
-                T value = e.alpha == 1 ? sums[q * kCount + i] : e.alpha * sums[q * kCount + i];
-                if (e.accumulate) value += to;
-                if (e.row_bias != nullptr) value += e.row_bias[q];
-                if (e.col_bias != nullptr) value += e.col_bias[r + i];
-                if (e.activation == Activation::Relu && value <= 0) value = 0;
-                to = value;
-            }
-        }
+         index_t row_step, T* sums) {
+    const auto some_rows = [&](auto vectors) {
+        constexpr int kVectors = decltype(vectors)::value;
+        // Rows are streams from memory, which comes fastest in several at once.
+        constexpr int kRows = kVectors == 1 ? 8 : 4;
+        index_t r = 0;
+        for (; r + kRows <= R; r += kRows)
+            dot_block<T, kVectors, kRows>(K, x, x_step, rows + r * row_step, row_step, sums + r, R);
+        for (; r < R; ++r)
+            dot_block<T, kVectors, 1>(K, x, x_step, rows + r * row_step, row_step, sums + r, R);
     };
-    index_t r = 0;
-    for (; Q == 1 && r + 2 * kRows <= R; r += 2 * kRows) block(r, Constant<2 * kRows>());
-    for (; r + kRows <= R; r += kRows) block(r, Constant<kRows>());
-    for (; r < R; ++r) block(r, Constant<1>());
+    if (Q == 1) {
+        some_rows(Constant<1>());
+    } else if (Q == 2) {
+        some_rows(Constant<2>());
+    } else {
+        some_rows(Constant<3>());
+    }
 }
 
 // sums[m, j] = sum over k of a[m, k] * b[k, j], k after k, for a few rows m: b is read once, in the

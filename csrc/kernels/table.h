@@ -264,7 +264,7 @@ struct Lines {
     X(interleave, void, index_t rows, index_t count, index_t ways, const T* in, index_t in_row,    \
       index_t in_step, T* out, index_t out_row)                                                    \
     X(dot, void, index_t Q, index_t R, index_t K, const T* x, index_t x_step, const T* rows,       \
-      index_t row_step, T* c, index_t c_q, index_t c_r, const Epilogue<T>& e)                      \
+      index_t row_step, T* sums)                                                                   \
     X(add_scaled_rows, void, index_t M, index_t K, index_t cols, const T* a, index_t a_row,        \
       index_t a_col, const T* b, index_t b_row, T* sums, index_t sums_row)                         \
     X(pack_a, void, index_t rows, index_t kc, const T* a, index_t row_step, index_t k_step,        \

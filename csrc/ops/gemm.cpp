@@ -234,17 +234,20 @@ void gemm_by_dot(const Gemm<T>& g) {
     const index_t rows = std::clamp(kDotBytes / (g.K * index_t{sizeof(T)}) / kDotBlock * kDotBlock,
                                     kDotBlock, kDotRows);
     parallel_for(ceil_div(g.M, rows), multiply_adds / 5, [&](index_t task) {
-        const index_t i = task * rows;
+        const index_t i = task * rows, count = std::min(rows, g.M - i);
+        T sums[kMaxDotVectors * kDotRows];
         for (index_t j = 0; j < g.N; j += kMaxDotVectors) {
-            // dot's rows are those of A, its vectors the columns of B: C is seen turned round.
+            const index_t vectors = std::min(kMaxDotVectors, g.N - j);
+            kernel.dot(vectors, count, g.K, g.b + j * g.b_col, g.b_col, g.a + i * g.a_row, g.a_row,
+                       sums);
+            // The rows of these sums are columns of C.
             const Epilogue<T> e{.alpha = g.alpha,
                                 .accumulate = g.beta != 0,
                                 .row_bias = g.col_bias != nullptr ? g.col_bias + j : nullptr,
                                 .col_bias = g.row_bias != nullptr ? g.row_bias + i : nullptr,
                                 .activation = g.activation};
-            kernel.dot(std::min(kMaxDotVectors, g.N - j), std::min(rows, g.M - i), g.K,
-                       g.b + j * g.b_col, g.b_col, g.a + i * g.a_row, g.a_row,
-                       g.c + i * g.c_row + j * g.c_col, g.c_col, g.c_row, e);
+            kernel.merge_tile(vectors, count, sums, count, g.c + i * g.c_row + j * g.c_col, g.c_col,
+                              g.c_row, e);
         }
     });
 }
