@@ -157,10 +157,11 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
     step(w.first - 1, Constant<1>(), Constant<0>());
     turn();
     index_t r = w.first, at = r * w.out_row + (strip.left - w.left) / S;
-    // Almost all rows, without a question. A vector that is longer than the row goes on into the next one, which is
-    // written later.
+    // Where they are there, almost all rows without a question. A vector that is longer than the row goes on into the
+    // next one, which is written later.
     const index_t reaching = w.H - w.top - K + S;
-    const index_t whole_to = reaching / S < w.last - 1 ? reaching / S : w.last - 1;
+    index_t whole_to = reaching / S < w.last - 1 ? reaching / S : w.last - 1;
+    if (w.top + S * r + K - S < 0) whole_to = r;
     for (; r < whole_to; ++r, at += w.out_row, turn()) {
         step(r, Constant<0>(), Constant<1>());
         result().store(out + at);
@@ -307,7 +308,8 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
         }
     }
 #endif
-    // Tiles of 8 or of 7 rows, whichever computes fewer twice: maps of 7, 14, 28 ... rows are common.
+    // Tiles of 8 or of 7 rows, whichever computes fewer twice: maps of 7, 14, 28 ... rows are common. (Of double
+    // precision, 7 are kept, to keep the extension small.)
     [[maybe_unused]] const bool by_seven = (rows + 6) / 7 * 7 < (rows + 7) / 8 * 8;
     for (index_t pixel = 0; pixel < w.OW; pixel += L) {
         const Strip<T, K, S> strip(w, pixel + L <= w.OW || w.OW < L ? pixel : w.OW - L);
@@ -327,7 +329,7 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
             strip_by(Constant<0>());
 #if !defined(PYCONV_FEW_FORMS)
         } else if (rows >= 7) {
-            by_seven ? strip_by(Constant<7>()) : strip_by(Constant<8>());
+            by_seven ? strip_by(Constant<7>()) : strip_by(Constant<sizeof(T) == 4 ? 8 : 7>());
 #endif
         } else {
             strip_by(Constant<4>());

@@ -11,22 +11,21 @@
 #pragma once
 
 #include "kernels/activation-inl.h"
-#include "kernels/shuffle-inl.h"
+#include "kernels/strip-inl.h"
 
 namespace pyconv::PYCONV_ISA {
 
-// A strip of tiles: its first square, and the lanes of grad_output that are there, for each column t of taps.
+// A strip of tiles: the lanes of grad_output that are there, for each column t of taps.
 template <typename T, int K>
 struct GradientStrip {
     using Lanes = typename Vec<T>::Lanes;
     static constexpr int kTaps = K / 2 + 1;
-    index_t square, left;  // left: the column of grad_output that t = 0 reads
     Lanes lanes[kTaps];
     bool inside;
 
-    GradientStrip(const DepthwiseWalk& w, index_t first) : square(first) {
+    GradientStrip(const DepthwiseWalk& w, index_t square) {
         constexpr index_t L = Vec<T>::lanes;
-        left = square + (w.left + 1) / 2;
+        const index_t left = square + (w.left + 1) / 2;  // the column that t = 0 reads
         for (int t = 0; t < kTaps; ++t)
             lanes[t] = Vec<T>::lanes_from(t - left) & Vec<T>::lanes_before(w.OW - left + t);
         inside = left >= kTaps - 1 && left + L <= w.OW;
@@ -92,55 +91,70 @@ inline __attribute__((always_inline)) void depthwise_gradient_tile(
     }
 }
 
-// One strip of all planes, R rows of squares at once; of the last ones some are computed twice.
-template <typename T, int K, int kOdd, int R, bool kInside>
-void depthwise_gradient_strip(const DepthwiseWalk& walk, const GradientStrip<T, K>& strip,
-                              const T* plane, const T* weights, T* out, const Epilogue<T>& e) {
+// R rows of squares at once, strip after strip, so that memory is read and written in the order in which it lies; of the
+// last rows some are computed twice.
+template <typename T, int K, int kOdd, int R, bool kSingle>
+void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const T* weights, T* out,
+                               const Epilogue<T>& e) {
     const DepthwiseWalk w = walk;  // which no store can change
     constexpr index_t L = Vec<T>::lanes;
     constexpr int kTaps = K / 2 + 1;
-    const index_t column = 2 * strip.square, size = w.H * w.W, end = 2 * w.last;
-    const index_t last = end < w.H ? end * w.W : size;
-    const bool single = w.W <= 2 * L;
-    const index_t width = w.W - column < 2 * L ? w.W - column : 2 * L;
+    const index_t squares = (w.W + 1) / 2, strips = (squares + L - 1) / L;
+    // Of the strips only the first and the last two may reach beyond the plane.
+    const index_t end_square = kSingle ? 0 : squares - L;
+    const GradientStrip<T, K> first(w, 0), second_last(w, kSingle ? 0 : (strips - 2) * L),
+        last(w, end_square);
+    const index_t size = w.H * w.W, end_row = 2 * w.last < w.H ? 2 * w.last : w.H;
+    const index_t last_width = w.W - 2 * end_square < 2 * L ? w.W - 2 * end_square : 2 * L;
+    // Strips without masks, where they cost anything.
+#if defined(PYCONV_FEW_FORMS)
+    constexpr bool kInside = false;
+#else
+    constexpr bool kInside = !kVectorIsLine;
+#endif
+    const index_t inside_from = first.inside ? 0 : 1;
+    const index_t inside_to = second_last.inside ? strips - 1 : strips - 2;
+    const GradientStrip<T, K> inner(w, kSingle ? 0 : inside_from * L);
     for (index_t p = 0; p < w.planes; ++p) {
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
+        // What may be written: a strip that is wider than the plane reaches into what comes next.
+        const T* const end =
+            out + (w.first == 0 && end_row == w.H ? (w.planes - p) * size : end_row * w.W);
         for (index_t r = w.first; r < w.last; r += R) {
             const index_t i = r + R <= w.last || w.last - R < w.first ? r : w.last - R;
-            const index_t top = i + (w.top + 1) / 2 - (kTaps - 1), at = 2 * i * w.W + column;
+            const index_t top = i + (w.top + 1) / 2 - (kTaps - 1);
             // Rows beyond w.last, which only a call of fewer than R has, are another's.
-            const index_t rows = (end < w.H ? end : w.H) - 2 * i;
-            const index_t free =
-                single && w.first == 0 && end >= w.H ? (w.planes - p) * size : last;
-            const index_t room = single ? free - at : width == 2 * L ? size : 0;
-            depthwise_gradient_tile<T, K, kOdd, R, kInside>(
-                strip, plane + top * w.OW + strip.left, w.OW, -top, w.OH - top, weights, bias,
-                e.activation == Activation::Relu, out + at, w.W, width, room,
-                rows < 2 * R ? rows : 2 * R);
+            const index_t rows = end_row - 2 * i < 2 * R ? end_row - 2 * i : 2 * R;
+            const T* const from = plane + top * w.OW + (w.left + 1) / 2;
+            T* const to = out + 2 * i * w.W;
+            const auto add = [&](const GradientStrip<T, K>& strip, index_t square, index_t width,
+                                 index_t room, auto inside) __attribute__((always_inline)) {
+                depthwise_gradient_tile<T, K, kOdd, R, decltype(inside)::value != 0>(
+                    strip, from + square, w.OW, -top, w.OH - top, weights, bias,
+                    e.activation == Activation::Relu, to + 2 * square, w.W, width, room, rows);
+            };
+            if constexpr (kSingle) {
+                add(last, 0, last_width, end - to, Constant<0>());
+                continue;
+            }
+            for (index_t v = 0; v < strips; ++v) {
+                const bool at_end = v == strips - 1, is_inner = v >= inside_from && v < inside_to;
+                const index_t square = at_end ? end_square : v * L;
+                if (kInside && is_inner) {
+                    add(inner, square, 2 * L, size, Constant<kInside>());
+                } else {
+                    const GradientStrip<T, K>& strip = is_inner ? inner
+                                                       : v == 0 ? first
+                                                       : at_end ? last
+                                                                : second_last;
+                    const index_t width = at_end ? last_width : 2 * L;
+                    add(strip, square, width, width == 2 * L ? size : 0, Constant<0>());
+                }
+            }
         }
         plane += w.OH * w.OW;
         weights += K * K;
         out += size;
-    }
-}
-
-template <typename T, int K, int kOdd>
-void depthwise_gradient_planes(const DepthwiseWalk& w, const T* grad_output, const T* weights,
-                               T* grad_input, const Epilogue<T>& e) {
-    constexpr index_t L = Vec<T>::lanes;
-    const index_t squares = (w.W + 1) / 2;
-    for (index_t square = 0; square < squares; square += L) {
-        const GradientStrip<T, K> strip(
-            w, square + L <= squares || squares < L ? square : squares - L);
-#if !defined(PYCONV_FEW_FORMS)
-        if (strip.inside) {
-            depthwise_gradient_strip<T, K, kOdd, 2, true>(w, strip, grad_output, weights,
-                                                          grad_input, e);
-            continue;
-        }
-#endif
-        depthwise_gradient_strip<T, K, kOdd, 2, false>(w, strip, grad_output, weights, grad_input,
-                                                       e);
     }
 }
 
@@ -151,12 +165,22 @@ template <typename T>
 void depthwise_gradient(const DepthwiseWalk& w, const T* grad_output, const T* weights,
                         T* grad_input, const Epilogue<T>& e) {
     const bool odd = w.top % 2 != 0;
+    const auto planes = [&](auto kernel, auto parity) {
+        constexpr int K = decltype(kernel)::value, kOdd = decltype(parity)::value;
+#if defined(PYCONV_FEW_FORMS)
+        constexpr int R = 1;
+#else
+        constexpr int R = 2;
+#endif
+        w.W <= 2 * Vec<T>::lanes
+            ? depthwise_gradient_planes<T, K, kOdd, R, true>(w, grad_output, weights, grad_input, e)
+            : depthwise_gradient_planes<T, K, kOdd, R, false>(w, grad_output, weights, grad_input,
+                                                              e);
+    };
     if (w.kernel == 3) {
-        odd ? depthwise_gradient_planes<T, 3, 1>(w, grad_output, weights, grad_input, e)
-            : depthwise_gradient_planes<T, 3, 0>(w, grad_output, weights, grad_input, e);
+        odd ? planes(Constant<3>(), Constant<1>()) : planes(Constant<3>(), Constant<0>());
     } else {
-        odd ? depthwise_gradient_planes<T, 5, 1>(w, grad_output, weights, grad_input, e)
-            : depthwise_gradient_planes<T, 5, 0>(w, grad_output, weights, grad_input, e);
+        odd ? planes(Constant<5>(), Constant<1>()) : planes(Constant<5>(), Constant<0>());
     }
 }
 
