@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The input gradient of a window of stride 2 on each plane, from the planes as they lie. Included once per ISA.
+// The input gradient of windows of stride 2 on the planes of a group, from the planes as they lie. Included once per ISA.
 //
 // grad_input is computed in squares of two rows and two columns, of which each pixel reads taps of its own: along
 // one axis, pixel 2 * i + p of a window with padding `pad` reads
 //
 //   grad_output[i + (pad + 1) / 2 - t] * weight[2 * t + p - pad % 2]    for t = 0 .. K / 2, where there is such a tap
 //
-// Lanes are squares that lie side by side. A tile is R rows of them; every row of grad_output that it reads is
-// loaded once for each column of taps. Both rows and columns of pixels are then written whole.
+// summed over the filters of the group. Lanes are squares that lie side by side. A tile is R rows of them; every row of
+// grad_output that it reads is loaded once for each column of taps. Both rows and columns of pixels are then written whole.
 #pragma once
 
 #include "kernels/activation-inl.h"
@@ -32,14 +32,15 @@ struct GradientStrip {
     }
 };
 
-// Of grad_output rows above `above` and from `below` on, counted from the first that the tile reads, are not there.
+// The sum over `filters` planes of grad_output, at least one, `filter` apart. Of each, rows above `above` and from `below`
+// on, counted from the first that the tile reads, are not there.
 // Of each row of grad_input `width` values are the strip's; `room` values may be written from the tile's first on,
 // and `rows` rows.
 template <typename T, int K, int kOdd, int R, bool kInside>
 inline __attribute__((always_inline)) void depthwise_gradient_tile(
     const GradientStrip<T, K>& strip, const T* in, index_t OW, index_t above, index_t below,
-    const T* weights, Vec<T> bias, bool relu, T* out, index_t W, index_t width, index_t room,
-    index_t rows) {
+    index_t filters, index_t filter, const T* weights, index_t weights_filter, Vec<T> bias,
+    bool relu, T* out, index_t W, index_t width, index_t room, index_t rows) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     constexpr int kTaps = K / 2 + 1, kRows = R + kTaps - 1;
@@ -47,29 +48,34 @@ inline __attribute__((always_inline)) void depthwise_gradient_tile(
     PYCONV_UNROLL(8)
     for (int r = 0; r < R; ++r)
         for (int p = 0; p < 4; ++p) acc[r][p / 2][p % 2] = bias;
-    PYCONV_UNROLL(4)
-    for (int q = 0; q < kTaps; ++q) {
-        V pixels[kRows];
-        PYCONV_UNROLL(8)
-        for (int i = 0; i < kRows; ++i) {
-            pixels[i] = V::zero();
-            const T* x = in + i * OW - q;
-            if (i >= above && i < below)
-                pixels[i] = kInside ? V::load(x) : V::load_lanes(x, strip.lanes[q]);
-        }
-        PYCONV_UNROLL(2)
-        for (int p = 0; p < 2; ++p) {
-            const int kw = 2 * q + p - kOdd;
-            if (kw < 0 || kw >= K) continue;
+    for (;;) {
+        PYCONV_UNROLL(4)
+        for (int q = 0; q < kTaps; ++q) {
+            V pixels[kRows];
             PYCONV_UNROLL(8)
-            for (int kh = 0; kh < K; ++kh) {
-                const int t = (kh + kOdd) / 2, row = (kh + kOdd) % 2;
-                const V factor = V::broadcast(weights[kh * K + kw]);
+            for (int i = 0; i < kRows; ++i) {
+                pixels[i] = V::zero();
+                const T* x = in + i * OW - q;
+                if (i >= above && i < below)
+                    pixels[i] = kInside ? V::load(x) : V::load_lanes(x, strip.lanes[q]);
+            }
+            PYCONV_UNROLL(2)
+            for (int p = 0; p < 2; ++p) {
+                const int kw = 2 * q + p - kOdd;
+                if (kw < 0 || kw >= K) continue;
                 PYCONV_UNROLL(8)
-                for (int r = 0; r < R; ++r)
-                    acc[r][row][p] = fma(factor, pixels[r + kTaps - 1 - t], acc[r][row][p]);
+                for (int kh = 0; kh < K; ++kh) {
+                    const int t = (kh + kOdd) / 2, row = (kh + kOdd) % 2;
+                    const V factor = V::broadcast(weights[kh * K + kw]);
+                    PYCONV_UNROLL(8)
+                    for (int r = 0; r < R; ++r)
+                        acc[r][row][p] = fma(factor, pixels[r + kTaps - 1 - t], acc[r][row][p]);
+                }
             }
         }
+        if (--filters <= 0) break;
+        in += filter;
+        weights += weights_filter;
     }
     PYCONV_UNROLL(8)
     for (int h = 0; h < 2 * R; ++h, out += W, room -= W) {
@@ -95,7 +101,7 @@ inline __attribute__((always_inline)) void depthwise_gradient_tile(
 // last rows some are computed twice.
 template <typename T, int K, int kOdd, int R, bool kSingle>
 void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const T* weights, T* out,
-                               const Epilogue<T>& e) {
+                               index_t filters, index_t weights_filter, const Epilogue<T>& e) {
     const DepthwiseWalk w = walk;  // which no store can change
     constexpr index_t L = Vec<T>::lanes;
     constexpr int kTaps = K / 2 + 1;
@@ -130,8 +136,9 @@ void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const 
             const auto add = [&](const GradientStrip<T, K>& strip, index_t square, index_t width,
                                  index_t room, auto inside) __attribute__((always_inline)) {
                 depthwise_gradient_tile<T, K, kOdd, R, decltype(inside)::value != 0>(
-                    strip, from + square, w.OW, -top, w.OH - top, weights, bias,
-                    e.activation == Activation::Relu, to + 2 * square, w.W, width, room, rows);
+                    strip, from + square, w.OW, -top, w.OH - top, filters, w.OH * w.OW, weights,
+                    weights_filter, bias, e.activation == Activation::Relu, to + 2 * square, w.W,
+                    width, room, rows);
             };
             if constexpr (kSingle) {
                 add(last, 0, last_width, end - to, Constant<0>());
@@ -152,18 +159,20 @@ void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const 
                 }
             }
         }
-        plane += w.OH * w.OW;
-        weights += K * K;
+        plane += w.out_plane;
+        weights += w.weights_plane;
         out += size;
     }
 }
 
-// Squares of rows first .. last of grad_input, H x W, from grad_output, OH x OW: of windows that are w.kernel wide
-// (3 or 5), with the paddings w.top and w.left, both even or both odd. Of the epilogue, row_bias (one value a plane)
+// Squares of rows first .. last of grad_input, w.planes planes of H x W, each the sum over `filters` planes of
+// grad_output, OH x OW, from p * w.out_plane on: of windows that are w.kernel wide (3 or 5), with the paddings w.top and
+// w.left, both even or both odd; filter m's for plane p are weights[p * w.weights_plane + m * weights_filter + ...]. Of the epilogue, row_bias (one value a plane)
 // and ReLU.
 template <typename T>
-void depthwise_gradient(const DepthwiseWalk& w, const T* grad_output, const T* weights,
-                        T* grad_input, const Epilogue<T>& e) {
+void depthwise_gradient(const DepthwiseWalk& w, index_t filters, const T* grad_output,
+                        const T* weights, index_t weights_filter, T* grad_input,
+                        const Epilogue<T>& e) {
     const bool odd = w.top % 2 != 0;
     const auto planes = [&](auto kernel, auto parity) {
         constexpr int K = decltype(kernel)::value, kOdd = decltype(parity)::value;
@@ -173,9 +182,10 @@ void depthwise_gradient(const DepthwiseWalk& w, const T* grad_output, const T* w
         constexpr int R = 2;
 #endif
         w.W <= 2 * Vec<T>::lanes
-            ? depthwise_gradient_planes<T, K, kOdd, R, true>(w, grad_output, weights, grad_input, e)
+            ? depthwise_gradient_planes<T, K, kOdd, R, true>(w, grad_output, weights, grad_input,
+                                                             filters, weights_filter, e)
             : depthwise_gradient_planes<T, K, kOdd, R, false>(w, grad_output, weights, grad_input,
-                                                              e);
+                                                              filters, weights_filter, e);
     };
     if (w.kernel == 3) {
         odd ? planes(Constant<3>(), Constant<1>()) : planes(Constant<3>(), Constant<0>());

@@ -281,8 +281,8 @@ struct Lines {
       const T* residual, T* out, const Epilogue<T>& e)                                             \
     X(depthwise, void, const DepthwiseWalk& w, const T* in, const T* weights, T* out,              \
       const Epilogue<T>& e)                                                                        \
-    X(depthwise_gradient, void, const DepthwiseWalk& w, const T* grad_output, const T* weights,    \
-      T* grad_input, const Epilogue<T>& e)                                                         \
+    X(depthwise_gradient, void, const DepthwiseWalk& w, index_t filters, const T* grad_output,     \
+      const T* weights, index_t weights_filter, T* grad_input, const Epilogue<T>& e)               \
     X(depthwise_weight_gradient, void, const DepthwiseWalk& w, index_t filters, index_t channels,  \
       const T* grad_output, index_t grad_image, const T* in, index_t in_image, T* sums)            \
     X(window_gradient, void, index_t filters, const WindowGradientWalk& w, const T* grad_output,   \

@@ -283,6 +283,7 @@ bool applies(const ConvShape& s) {
 // gradient, Winograd's 51 in both and the gemm kernel 50 and 43; with 16 it is 80 and 48 against 137 and 76.
 bool is_faster(const ConvShape& s, Direction direction, bool winograd) {
     if (!applies(s)) return false;
+    if (direction == Direction::BackwardInput && has_gradient_kernel(s)) return true;
     if (s.G == 1) return suits_first_layer(s, direction);
     constexpr index_t kSmallMap = 14 * 14;
     const index_t lanes = kernels<float>().lanes;

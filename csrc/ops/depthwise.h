@@ -12,7 +12,9 @@ bool applies(const ConvShape& s);
 // Whether it is expected to be faster than the others; `winograd` says that Winograd's is among them.
 bool is_faster(const ConvShape& s, Direction direction, bool winograd);
 
-// False, with nothing done, unless there is a kernel for it: windows of stride 2, one for each plane.
+// Whether there is a kernel for the input gradient of planes as they lie: windows of stride 2, few filters a group.
+bool has_gradient_kernel(const ConvShape& s);
+// False, with nothing done, unless there is one, and it has this activation.
 template <typename T>
 bool conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, T* grad_input);
