@@ -61,7 +61,7 @@ def _cases() -> list[Conv2dCase]:
                 add(name, KH=K, KW=K, padding=K // 2, stride=stride, H=H, W=W, **many)
     for K in (3, 5):
         for pad in range(K):
-            for H, W in ((1, 2), (4, 5), (7, 8), (16, 17), (5, 34), (40, 13)):
+            for H, W in ((1, 2), (4, 5), (7, 8), (16, 17), (5, 34), (6, 97), (40, 13)):
                 if H + 2 * pad >= K and W + 2 * pad >= K:
                     name = f"K{K}_pad{pad}_{H}x{W}_s2"
                     add(name, KH=K, KW=K, H=H, W=W, padding=pad, stride=2)
@@ -87,7 +87,9 @@ def _cases() -> list[Conv2dCase]:
                     name = f"dilation{dilation}_K{K}_pad{top}_{left}_{H}x{W}"
                     padding = (top, left)
                     add(name, KH=K, KW=K, H=H, W=W, padding=padding, dilation=dilation)
-    add("long_rows", H=2, W=4200, C=2, OC=2, groups=2)
+    for W in (1000, 1100, 4200):
+        for stride in (1, 2):
+            add(f"long_rows_{W}_s{stride}", H=7, W=W, C=2, OC=2, groups=2, stride=stride)
     return list(cases.values())
 
 

@@ -97,6 +97,13 @@ inline __attribute__((always_inline)) void depthwise_gradient_tile(
     }
 }
 
+// Whether one form serves all planes.
+#if defined(PYCONV_FEW_FORMS)
+inline constexpr bool kOneForm = true;
+#else
+inline constexpr bool kOneForm = false;
+#endif
+
 // R rows of squares at once, strip after strip, so that memory is read and written in the order in which it lies; of the
 // last rows some are computed twice.
 template <typename T, int K, int kOdd, int R, bool kSingle>
@@ -106,21 +113,18 @@ void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const 
     constexpr index_t L = Vec<T>::lanes;
     constexpr int kTaps = K / 2 + 1;
     const index_t squares = (w.W + 1) / 2, strips = (squares + L - 1) / L;
+    const bool single = kSingle || (kOneForm && strips == 1);
     // Of the strips only the first and the last two may reach beyond the plane.
-    const index_t end_square = kSingle ? 0 : squares - L;
-    const GradientStrip<T, K> first(w, 0), second_last(w, kSingle ? 0 : (strips - 2) * L),
+    const index_t end_square = single ? 0 : squares - L;
+    const GradientStrip<T, K> first(w, 0), second_last(w, single ? 0 : (strips - 2) * L),
         last(w, end_square);
     const index_t size = w.H * w.W, end_row = 2 * w.last < w.H ? 2 * w.last : w.H;
     const index_t last_width = w.W - 2 * end_square < 2 * L ? w.W - 2 * end_square : 2 * L;
     // Strips without masks, where they cost anything.
-#if defined(PYCONV_FEW_FORMS)
-    constexpr bool kInside = false;
-#else
-    constexpr bool kInside = !kVectorIsLine;
-#endif
+    constexpr bool kInside = !kOneForm && !kVectorIsLine;
     const index_t inside_from = first.inside ? 0 : 1;
     const index_t inside_to = second_last.inside ? strips - 1 : strips - 2;
-    const GradientStrip<T, K> inner(w, kSingle ? 0 : inside_from * L);
+    const GradientStrip<T, K> inner(w, inside_from * L);
     for (index_t p = 0; p < w.planes; ++p) {
         const Vec<T> bias = Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0));
         // What may be written: a strip that is wider than the plane reaches into what comes next.
@@ -155,7 +159,8 @@ void depthwise_gradient_planes(const DepthwiseWalk& walk, const T* plane, const 
                                                        : at_end ? last
                                                                 : second_last;
                     const index_t width = at_end ? last_width : 2 * L;
-                    add(strip, square, width, width == 2 * L ? size : 0, Constant<0>());
+                    const index_t room = single ? end - to : width == 2 * L ? size : 0;
+                    add(strip, square, width, room, Constant<0>());
                 }
             }
         }
@@ -176,14 +181,11 @@ void depthwise_gradient(const DepthwiseWalk& w, index_t filters, const T* grad_o
     const bool odd = w.top % 2 != 0;
     const auto planes = [&](auto kernel, auto parity) {
         constexpr int K = decltype(kernel)::value, kOdd = decltype(parity)::value;
-#if defined(PYCONV_FEW_FORMS)
-        constexpr int R = 1;
-#else
-        constexpr int R = 2;
-#endif
-        w.W <= 2 * Vec<T>::lanes
-            ? depthwise_gradient_planes<T, K, kOdd, R, true>(w, grad_output, weights, grad_input,
-                                                             filters, weights_filter, e)
+        // Two rows at once where the padding is the usual one, that keeps the size.
+        constexpr int R = !kOneForm && K / 2 % 2 == kOdd ? 2 : 1;
+        !kOneForm&& w.W <= 2 * Vec<T>::lanes
+            ? depthwise_gradient_planes<T, K, kOdd, R, !kOneForm>(
+                  w, grad_output, weights, grad_input, filters, weights_filter, e)
             : depthwise_gradient_planes<T, K, kOdd, R, false>(w, grad_output, weights, grad_input,
                                                               filters, weights_filter, e);
     };
