@@ -3,9 +3,10 @@
 // planes are too small to be worth a padded copy. Included once per ISA.
 //
 // Pixels are lanes, and a strip is a vector wide. Columns beyond the image are left out by lane masks, made once for
-// each strip. Of 3 x 3 taps, all stay in registers, and every row of a strip is loaded once. Of 5 x 5 taps, one column
-// does: a tile is R rows of a strip, and for each column of taps every row of the image that the tile reads is loaded
-// once; rows beyond the image can only be the first and the last of those.
+// each strip. Of 3 x 3 taps, all stay in registers: strip after strip, whose rows are then each loaded once, or, of
+// wide planes, all strips of some rows side by side. Of 5 x 5 taps, one column does: a tile is R rows of a strip, and
+// for each column of taps every row of the image that the tile reads is loaded once; rows beyond the image can only be
+// the first and the last of those.
 #pragma once
 
 #include "kernels/activation-inl.h"
@@ -185,8 +186,8 @@ inline constexpr T missing_row[kMissingRow] = {};
 // it lies. (Strip by strip 128 planes of 112 x 112 took 1270 us, and 460 this way; 1024 of 28 x 28 285 us, 240 by
 // depthwise_rows() and 285 this way, Zen 3.)
 template <typename T, int K, int S, int R>
-void depthwise_bands(const DepthwiseWalk& w, const T* plane, const T* weights, Vec<T> bias,
-                     Activation activation, T* out) {
+void depthwise_wide(const DepthwiseWalk& w, const T* plane, const T* weights, Vec<T> bias,
+                    Activation activation, T* out) {
     using V = Vec<T>;
     constexpr index_t L = V::lanes;
     constexpr int kRows = S * (R - 1) + K;
@@ -208,41 +209,41 @@ void depthwise_bands(const DepthwiseWalk& w, const T* plane, const T* weights, V
         PYCONV_UNROLL(16)
         for (int i = 0; i < kRows; ++i) {
             const index_t y = w.top + row * S + i;
-            rows[i] = (y >= 0 && y < w.H ? plane + y * w.in_row : missing_row<T>)+w.left;
+            const T* const pixels = y >= 0 && y < w.H ? plane + y * w.in_row : missing_row<T>;
+            rows[i] = pixels + w.left;
         }
         T* const to = out + row * w.out_row;
-        const auto add = [&](const Strip<T, K, S>& strip, index_t pixel, auto inside)
-                             __attribute__((always_inline)) {
-                                 V acc[R];
-                                 PYCONV_UNROLL(8)
-                                 for (int j = 0; j < R; ++j) acc[j] = bias;
-                                 PYCONV_UNROLL(16)
-                                 for (int i = 0; i < kRows; ++i) {
-                                     V pixels[K];
-                                     load_columns<T, K, S, K, decltype(inside)::value != 0>(
-                                         strip, 0, rows[i] + S * pixel, pixels);
-                                     PYCONV_UNROLL(8)
-                                     for (int c = 0; c < K; ++c) PYCONV_UNROLL(8)
-                                     for (int j = 0; j < R; ++j)
-                                         if (i >= S * j && i < S * j + K)
-                                             acc[j] = fma(factor[i - S * j][c], pixels[c], acc[j]);
-                                 }
-                                 PYCONV_UNROLL(8)
-                                 for (int j = 0; j < R; ++j) {
-                                     V y = S == 2 ? by_halves(acc[j]) : acc[j];
-                                     if (activation == Activation::Relu) y = relu_of(y);
-                                     if (activation == Activation::Relu6) y = relu6_of(y);
-                                     y.store(to + j * w.out_row + pixel);
-                                 }
-                             };
+        const auto add = [&](auto& strip, index_t at, auto inside) __attribute__((always_inline)) {
+            V acc[R];
+            PYCONV_UNROLL(8)
+            for (int j = 0; j < R; ++j) acc[j] = bias;
+            PYCONV_UNROLL(16)
+            for (int i = 0; i < kRows; ++i) {
+                V pixels[K];
+                load_columns<T, K, S, K, decltype(inside)::value != 0>(strip, 0, rows[i] + S * at,
+                                                                       pixels);
+                PYCONV_UNROLL(8)
+                for (int c = 0; c < K; ++c) PYCONV_UNROLL(8)
+                for (int j = 0; j < R; ++j)
+                    if (i >= S * j && i < S * j + K)
+                        acc[j] = fma(factor[i - S * j][c], pixels[c], acc[j]);
+            }
+            PYCONV_UNROLL(8)
+            for (int j = 0; j < R; ++j) {
+                V y = S == 2 ? by_halves(acc[j]) : acc[j];
+                if (activation == Activation::Relu) y = relu_of(y);
+                if (activation == Activation::Relu6) y = relu6_of(y);
+                y.store(to + j * w.out_row + at);
+            }
+        };
         for (index_t v = 0; v < strips; ++v) {
+            const bool at_end = v == strips - 1;
+            const index_t pixel = at_end ? w.OW - L : v * L;
             if (v >= inside_from && v < inside_to) {
-                add(first, v == strips - 1 ? w.OW - L : v * L, Constant<1>());
+                add(first, pixel, Constant<1>());
             } else {
-                add(v == 0            ? first
-                    : v == strips - 1 ? last
-                                      : second_last,
-                    v == strips - 1 ? w.OW - L : v * L, Constant<0>());
+                const Strip<T, K, S>& strip = v == 0 ? first : at_end ? last : second_last;
+                add(strip, pixel, Constant<0>());
             }
         }
     }
@@ -279,7 +280,7 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
     }
 }
 
-// What stores do not do.
+// The activation that is not part of a store.
 template <typename T>
 void finish(const DepthwiseWalk& w, T* out, const Epilogue<T>& e) {
     if (e.activation != Activation::Hardswish) return;
@@ -295,12 +296,11 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
     constexpr index_t L = Vec<T>::lanes;
     const index_t rows = w.last - w.first;
 #if !defined(PYCONV_FEW_FORMS)
-    constexpr index_t kManyStrips = 5;
     if constexpr (K == 3 && !kVectorIsLine) {
-        constexpr int kBand = S == 1 ? 4 : 2;
-        if (w.OW > (kManyStrips - 1) * L && rows >= kBand && w.W <= kMissingRow) {
+        constexpr int kAtOnce = S == 1 ? 4 : 2;
+        if (w.OW > 4 * L && rows >= kAtOnce && w.W <= kMissingRow) {
             for (index_t p = 0; p < w.planes; ++p)
-                depthwise_bands<T, K, S, kBand>(
+                depthwise_wide<T, K, S, kAtOnce>(
                     w, in + p * w.in_plane, weights + p * w.weights_plane,
                     Vec<T>::broadcast(e.row_bias != nullptr ? e.row_bias[p] : T(0)), e.activation,
                     out + p * w.out_plane);
