@@ -28,7 +28,7 @@ inline __attribute__((always_inline)) void fetch_part(const DepthwiseWalk& w,
 
 // R rows of a strip. The rows of the image above `above` and from `below` on, counted from the first that the
 // tile reads, are not there. Of the output `room` values may be written, at least the tile's own.
-template <typename T, int K, int S, int R, bool kInside>
+template <typename T, int K, int S, int R, Reach kReach>
 inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& strip, const T* in,
                                                           index_t in_row, index_t above,
                                                           index_t below, const T* weights,
@@ -52,8 +52,8 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
             V pixels = V::zero();
             if ((i >= K - 1 || i >= above) && (i <= S * (R - 1) || i < below)) {
                 const auto load = [&](int s) {
-                    return kInside ? V::load(x + s * L)
-                                   : V::load_lanes(x + s * L, strip.lanes[c][s]);
+                    return kReach == Reach::Inside ? V::load(x + s * L)
+                                                   : V::load_lanes(x + s * L, strip.lanes[c][s]);
                 };
                 pixels = load(0);
                 if constexpr (S == 2) pixels = alternate_lanes_by_halves<T, 0>(pixels, load(S - 1));
@@ -83,7 +83,7 @@ inline __attribute__((always_inline)) void depthwise_tile(const Strip<T, K, S>& 
 }
 
 // The rows w.first .. w.last of a strip, R at once; of the last ones some are computed twice.
-template <typename T, int K, int S, int R, bool kInside>
+template <typename T, int K, int S, int R, Reach kReach>
 inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& w,
                                                            const Strip<T, K, S>& strip,
                                                            const T* plane, const T* weights,
@@ -93,15 +93,15 @@ inline __attribute__((always_inline)) void depthwise_tiles(const DepthwiseWalk& 
     for (index_t r = w.first; r < w.last; r += R) {
         const index_t row = r + R <= w.last ? r : w.last - R;
         const index_t top = w.top + row * S, at = row * w.out_row + column;
-        depthwise_tile<T, K, S, R, kInside>(strip, plane + top * w.in_row + strip.left, w.in_row,
-                                            -top, w.H - top, weights, w.weights_h, w.weights_w,
-                                            bias, activation, out + at, w.out_row, room - at);
+        depthwise_tile<T, K, S, R, kReach>(strip, plane + top * w.in_row + strip.left, w.in_row,
+                                           -top, w.H - top, weights, w.weights_h, w.weights_w, bias,
+                                           activation, out + at, w.out_row, room - at);
     }
 }
 
 // The same, for taps so few that all stay in registers: row after row of the image, each added to all rows of the
 // output that read it, of which the first is then complete.
-template <typename T, int K, int S, bool kInside>
+template <typename T, int K, int S, Reach kReach>
 inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w,
                                                           const Strip<T, K, S>& strip,
                                                           const T* plane, const T* weights,
@@ -125,7 +125,7 @@ inline __attribute__((always_inline)) void depthwise_rows(const DepthwiseWalk& w
             const index_t y = w.top + S * r + K - S + s;
             V pixels[K];
             if (decltype(whole)::value != 0 || (y >= 0 && y < w.H)) {
-                load_columns<T, K, S, K, kInside>(strip, 0, plane + y * w.in_row, pixels);
+                load_columns<T, K, S, K, kReach>(strip, 0, plane + y * w.in_row, pixels);
             } else {
                 PYCONV_UNROLL(8)
                 for (int c = 0; c < K; ++c) pixels[c] = V::zero();
@@ -220,8 +220,9 @@ void depthwise_wide(const DepthwiseWalk& w, const T* plane, const T* weights, Ve
             PYCONV_UNROLL(16)
             for (int i = 0; i < kRows; ++i) {
                 V pixels[K];
-                load_columns<T, K, S, K, decltype(inside)::value != 0>(strip, 0, rows[i] + S * at,
-                                                                       pixels);
+                load_columns<T, K, S, K,
+                             decltype(inside)::value != 0 ? Reach::Inside : Reach::Beyond>(
+                    strip, 0, rows[i] + S * at, pixels);
                 PYCONV_UNROLL(8)
                 for (int c = 0; c < K; ++c) PYCONV_UNROLL(8)
                 for (int j = 0; j < R; ++j)
@@ -250,7 +251,7 @@ void depthwise_wide(const DepthwiseWalk& w, const T* plane, const T* weights, Ve
 }
 
 // One strip of all planes.
-template <typename T, int K, int S, int R, bool kInside>
+template <typename T, int K, int S, int R, Reach kReach>
 void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, const T* plane,
                      const T* weights, T* out, const Epilogue<T>& e) {
     const DepthwiseWalk w = walk;  // which no store can change
@@ -268,11 +269,11 @@ void depthwise_strip(const DepthwiseWalk& walk, const Strip<T, K, S>& strip, con
             for (index_t i = 0; i < w.in_plane; i += kLine) __builtin_prefetch(plane + ahead + i);
         }
         if constexpr (R == 0) {
-            depthwise_rows<T, K, S, kInside>(w, strip, plane, weights, bias, e.activation, out,
-                                             room);
+            depthwise_rows<T, K, S, kReach>(w, strip, plane, weights, bias, e.activation, out,
+                                            room);
         } else {
-            depthwise_tiles<T, K, S, R, kInside>(w, strip, plane, weights, bias, e.activation, out,
-                                                 room);
+            depthwise_tiles<T, K, S, R, kReach>(w, strip, plane, weights, bias, e.activation, out,
+                                                room);
         }
         plane += w.in_plane;
         weights += w.weights_plane;
@@ -315,15 +316,17 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
         const Strip<T, K, S> strip(w, pixel + L <= w.OW || w.OW < L ? pixel : w.OW - L);
         const auto strip_by = [&](auto tile) {
             constexpr int R = decltype(tile)::value;
+            const auto run = [&](auto strip_of) { strip_of(w, strip, in, weights, out, e); };
             // Without masks, where they cost anything.
-#if defined(PYCONV_FEW_FORMS)
-            constexpr bool kInside = false;
-#else
-            constexpr bool kInside = !kVectorIsLine;
+#if !defined(PYCONV_FEW_FORMS)
+            if constexpr (!kVectorIsLine) {
+                if (strip.is_inside(w.W)) return run(depthwise_strip<T, K, S, R, Reach::Inside>);
+                if constexpr (K == 3)
+                    if (strip.middle_is_inside(w.W))
+                        return run(depthwise_strip<T, K, S, R, Reach::MiddleInside>);
+            }
 #endif
-            strip.is_inside(w.W)
-                ? depthwise_strip<T, K, S, R, kInside>(w, strip, in, weights, out, e)
-                : depthwise_strip<T, K, S, R, false>(w, strip, in, weights, out, e);
+            run(depthwise_strip<T, K, S, R, Reach::Beyond>);
         };
         if constexpr (K == 3) {
             strip_by(Constant<0>());

@@ -86,7 +86,8 @@ void plane_gradient_columns(const DepthwiseWalk& w, const Strip<T, K, S>& strip,
                 V pixels[kColumns];
                 const index_t y = top + S * r + s;
                 if (!kRim || (y >= 0 && y < H)) {
-                    load_columns<T, K, S, kColumns, kInside>(strip, first, x, pixels);
+                    load_columns<T, K, S, kColumns, kInside ? Reach::Inside : Reach::Beyond>(
+                        strip, first, x, pixels);
                     PYCONV_UNROLL(4)
                     for (int c = 0; c < kColumns && kVectorIsLine && !kInside; ++c)
                         pixels[c] = pixels[c].only(pixels_of_strip);

@@ -17,6 +17,10 @@ inline constexpr bool kVectorIsLine = true;
 inline constexpr bool kVectorIsLine = false;
 #endif
 
+// What the taps of a strip read: pixels of the plane only, or, of three columns of taps, the one in the middle does, or
+// what lies beyond counts as 0.
+enum class Reach { Inside, MiddleInside, Beyond };
+
 // What a strip of tiles shares: its place, and the lanes that each column of taps reads, of two vectors if every
 // second pixel counts.
 template <typename T, int K, int S>
@@ -42,21 +46,26 @@ struct Strip {
                                                               : S == 1     ? L + l - step
                                                                            : 2 * l);
     }
-    bool is_inside(index_t W) const {
-        return left >= 0 && left + (K - 1) * step + S * Vec<T>::lanes <= W;
+    bool is_inside(index_t W) const { return are_inside(0, K - 1, W); }
+    bool middle_is_inside(index_t W) const { return K == 3 && are_inside(1, 1, W); }
+
+  private:
+    bool are_inside(index_t first, index_t last, index_t W) const {
+        return left + first * step >= 0 && left + last * step + S * Vec<T>::lanes <= W;
     }
 };
 
 // pixels[c] = what column first + c of the taps reads of a row of the image, of which column `first` reads from x on.
 // With stride 2 neighbouring columns are the even and the odd of the same values, and the lanes come by_halves().
-template <typename T, int K, int S, int kColumns, bool kInside>
+template <typename T, int K, int S, int kColumns, Reach kReach>
 inline __attribute__((always_inline)) void load_columns(const Strip<T, K, S>& strip, int first,
                                                         const T* x, Vec<T> (&pixels)[kColumns]) {
     using V = Vec<T>;
     constexpr int L = static_cast<int>(V::lanes), kLast = kColumns - 1;
     const auto load = [&](int c, int s) {
         const T* const from = x + (S == 1 ? c * strip.step : c) + s * L;
-        return kInside ? V::load(from) : V::load_lanes(from, strip.lanes[first + c][s]);
+        const bool whole = kReach == Reach::Inside || (kReach == Reach::MiddleInside && c == 1);
+        return whole ? V::load(from) : V::load_lanes(from, strip.lanes[first + c][s]);
     };
     if constexpr (kVectorIsLine && S == 1 && (kColumns == 3 || kColumns == 2)) {
         pixels[0] = load(0, 0);
