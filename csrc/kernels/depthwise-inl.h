@@ -321,7 +321,7 @@ void depthwise_planes(const DepthwiseWalk& w, const T* in, const T* weights, T* 
 #if !defined(PYCONV_FEW_FORMS)
             if constexpr (!kVectorIsLine) {
                 if (strip.is_inside(w.W)) return run(depthwise_strip<T, K, S, R, Reach::Inside>);
-                if constexpr (K == 3)
+                if constexpr (K == 3 && S == 1)
                     if (strip.middle_is_inside(w.W))
                         return run(depthwise_strip<T, K, S, R, Reach::MiddleInside>);
             }

@@ -17,8 +17,8 @@ inline constexpr bool kVectorIsLine = true;
 inline constexpr bool kVectorIsLine = false;
 #endif
 
-// What the taps of a strip read: pixels of the plane only, or, of three columns of taps, the one in the middle does, or
-// what lies beyond counts as 0.
+// What the taps of a strip read: pixels of the plane only, or, of three columns of taps with stride 1, the one in the
+// middle does, or what lies beyond counts as 0.
 enum class Reach { Inside, MiddleInside, Beyond };
 
 // What a strip of tiles shares: its place, and the lanes that each column of taps reads, of two vectors if every
@@ -47,7 +47,7 @@ struct Strip {
                                                                            : 2 * l);
     }
     bool is_inside(index_t W) const { return are_inside(0, K - 1, W); }
-    bool middle_is_inside(index_t W) const { return K == 3 && are_inside(1, 1, W); }
+    bool middle_is_inside(index_t W) const { return are_inside(1, 1, W); }
 
   private:
     bool are_inside(index_t first, index_t last, index_t W) const {
