@@ -243,10 +243,13 @@ def test_activation_is_that_of_its_function(
     expected = getattr(F, activation)(F.conv2d(x, w, **options))
     assert_same_bits(F.conv2d(x, w, activation=activation, **options), expected)
     b = rng.standard_normal(6).astype(dtype)
-    options = {"padding": 1, "stride": 2, "groups": 3, "algorithm": algorithm}
-    expected = getattr(F, activation)(F.conv_transpose2d(x, w, b, **options))
-    got = F.conv_transpose2d(x, w, b, activation=activation, **options)
-    assert_same_bits(got, expected)
+    options = {"padding": 1, "stride": 2, "algorithm": algorithm}
+    for groups, weight in ((3, w), (6, w[:, :1])):
+        expected = getattr(F, activation)(
+            F.conv_transpose2d(x, weight, b, groups=groups, **options)
+        )
+        got = F.conv_transpose2d(x, weight, b, activation=activation, groups=groups, **options)
+        assert_same_bits(got, expected)
 
 
 @pytest.mark.parametrize("C", [1, 4, 8])

@@ -90,7 +90,10 @@ template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, ConvAlgorithm algorithm, T* grad_input) {
     algorithm = decided(s, algorithm, Direction::BackwardInput);
-    if (needs_second_pass(activation, algorithm)) {
+    const bool other_than_relu = activation != Activation::None && activation != Activation::Relu;
+    const bool by_planes =
+        algorithm == ConvAlgorithm::Depthwise && depthwise::has_gradient_kernel(s);
+    if (needs_second_pass(activation, algorithm) || (by_planes && other_than_relu)) {
         conv_backward_input(s, grad_output, weight, bias, Activation::None, algorithm, grad_input);
         return activate(activation, s.N * s.C * s.input_plane(), grad_input);
     }

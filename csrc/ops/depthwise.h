@@ -14,7 +14,7 @@ bool is_faster(const ConvShape& s, Direction direction, bool winograd);
 
 // Whether there is a kernel for the input gradient of planes as they lie: windows of stride 2, few filters a group.
 bool has_gradient_kernel(const ConvShape& s);
-// False, with nothing done, unless there is one, and it has this activation.
+// False, with nothing done, unless there is one. The activation is ReLU or none.
 template <typename T>
 bool conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, T* grad_input);

@@ -31,9 +31,7 @@ bool has_gradient_kernel(const ConvShape& s) {
 template <typename T>
 bool conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, T* grad_input) {
-    if (!has_gradient_kernel(s) ||
-        (activation != Activation::None && activation != Activation::Relu))
-        return false;
+    if (!has_gradient_kernel(s)) return false;
     if (s.N * s.C * s.input_plane() == 0) return true;
     const Kernels<T>& kernel = row_kernels(kernels<T>(), s.OW);
     const index_t C = s.C / s.G, M = s.OC / s.G, taps = s.KH * s.KW;  // of a group
