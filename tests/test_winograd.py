@@ -25,13 +25,17 @@ SHAPES: list[Shape] = [
     (1, 16, 14, 14, 40, 1, 1),
     (3, 20, 7, 7, 33, 0, 1),
     (2, 8, 10, 17, 64, 2, 2),
-    (1, 1, 3, 3, 1, 0, 1),
+    (1, 1, 5, 5, 1, 0, 1),
     (1, 3, 5, 4, 2, ((0, 2), (1, 0)), 1),
+    (2, 3, 8, 9, 5, ((1, 0), (2, 2)), 1),
     (1, 70, 13, 300, 18, 1, 1),
     (40, 400, 4, 4, 16, 1, 1),
     (2, 4, 3, 3, 4, 4, 4),
 ]
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
+# Kernel size and stride.
+FORMS = [(3, 1), (5, 1), (3, 2)]
+every_form = pytest.mark.parametrize(("kernel", "stride"), FORMS)
 
 
 def run(direction: str, x: Array, w: Array, g: Array, **options: Any) -> Array:
@@ -51,11 +55,13 @@ def draw(
     padding: Padding,
     groups: int,
     dtype: DType,
+    kernel: int = 3,
+    stride: int = 1,
 ) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, C, H, W)).astype(dtype)
-    w = rng.standard_normal((OC, C // groups, 3, 3)).astype(dtype)
-    shape = F.conv2d(x, w, padding=padding, groups=groups).shape
+    w = rng.standard_normal((OC, C // groups, kernel, kernel)).astype(dtype)
+    shape = F.conv2d(x, w, padding=padding, groups=groups, stride=stride).shape
     return x, w, rng.standard_normal(shape).astype(dtype)
 
 
@@ -66,11 +72,14 @@ def assert_close(got: Any, expected: Any) -> None:
     assert np.abs(got - expected).max() <= 100 * np.finfo(got.dtype).eps * scale
 
 
+@every_form
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_winograd_agrees_with_float64(shape: Shape, direction: str, isa: str, dtype: DType) -> None:
-    x, w, g = draw(*shape, dtype)
-    options: dict[str, Any] = {"padding": shape[5], "groups": shape[6]}
+def test_winograd_agrees_with_float64(
+    shape: Shape, direction: str, kernel: int, stride: int, isa: str, dtype: DType
+) -> None:
+    x, w, g = draw(*shape, dtype, kernel, stride)
+    options: dict[str, Any] = {"padding": shape[5], "groups": shape[6], "stride": stride}
     x8, w8, g8 = (a.astype(np.float64) for a in (x, w, g))
     expected = run(direction, x8, w8, g8, algorithm="im2col", **options)
     assert_close(run(direction, x, w, g, algorithm="winograd", **options), expected)
@@ -78,24 +87,34 @@ def test_winograd_agrees_with_float64(shape: Shape, direction: str, isa: str, dt
 
 @given(
     sizes=st.tuples(*(st.integers(1, high) for high in (3, 20, 20, 20, 20))),
-    padding=st.integers(0, 2),
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+    form=st.sampled_from(FORMS),
     direction=st.sampled_from(DIRECTIONS),
 )
 def test_winograd_agrees_on_any_legal_shape(
-    sizes: tuple[int, int, int, int, int], padding: int, direction: str, isa: str
+    sizes: tuple[int, int, int, int, int],
+    pads: tuple[int, int, int, int],
+    form: tuple[int, int],
+    direction: str,
+    isa: str,
 ) -> None:
     N, C, H, W, OC = sizes
-    H, W = max(H, 3 - 2 * padding), max(W, 3 - 2 * padding)
-    x, w, g = draw(N, C, H, W, OC, padding, 1, np.dtype(np.float64))
-    expected = run(direction, x, w, g, padding=padding, algorithm="im2col")
-    got = run(direction, x, w, g, padding=padding, algorithm="winograd")
+    kernel, stride = form
+    padding = (pads[:2], pads[2:])
+    H, W = max(H, kernel - sum(pads[:2])), max(W, kernel - sum(pads[2:]))
+    x, w, g = draw(N, C, H, W, OC, padding, 1, np.dtype(np.float64), kernel, stride)
+    options: dict[str, Any] = {"padding": padding, "stride": stride}
+    expected = run(direction, x, w, g, algorithm="im2col", **options)
+    got = run(direction, x, w, g, algorithm="winograd", **options)
     assert np.abs(got - expected).max() <= 1e-12 * max(1, np.abs(expected).max())
 
 
-def test_winograd_gradients_are_adjoint(isa: str) -> None:
-    x, w, g = draw(2, 18, 9, 10, 21, 1, 1, np.dtype(np.float64))
-    y, gx, gw = (run(d, x, w, g, padding=1, algorithm="winograd") for d in DIRECTIONS)
-    magnitude = run("forward", np.abs(x), np.abs(w), g, padding=1)
+@every_form
+def test_winograd_gradients_are_adjoint(kernel: int, stride: int, isa: str) -> None:
+    x, w, g = draw(2, 18, 9, 10, 21, 1, 1, np.dtype(np.float64), kernel, stride)
+    options: dict[str, Any] = {"padding": 1, "stride": stride}
+    y, gx, gw = (run(d, x, w, g, algorithm="winograd", **options) for d in DIRECTIONS)
+    magnitude = run("forward", np.abs(x), np.abs(w), g, **options)
     for a, b in ((x, gx), (w, gw)):
         difference = float(np.vdot(a, b)) - float(np.vdot(y, g))
         assert abs(difference) <= 1e-12 * float(np.vdot(magnitude, np.abs(g)))
@@ -105,74 +124,92 @@ def rms(a: Any) -> float:
     return float(np.linalg.norm(a.astype(np.float64)) / np.sqrt(a.size))
 
 
+@every_form
 @pytest.mark.parametrize("C", [64, 512])
 @pytest.mark.parametrize("direction", ["forward", "backward_input"])
-def test_winograd_keeps_its_error_budget(direction: str, C: int) -> None:
+def test_winograd_keeps_its_error_budget(direction: str, C: int, kernel: int, stride: int) -> None:
     """The rms error is at most 3 times that of direct summation, the largest 4 times."""
-    x, w, g = draw(1, C, 24, 24, C, 1, 1, np.dtype(np.float32))
+    x, w, g = draw(1, C, 24, 24, C, kernel // 2, 1, np.dtype(np.float32), kernel, stride)
+    options: dict[str, Any] = {"padding": kernel // 2, "stride": stride}
     expected = run(
-        direction, *(a.astype(np.float64) for a in (x, w, g)), padding=1, algorithm="im2col"
+        direction, *(a.astype(np.float64) for a in (x, w, g)), algorithm="im2col", **options
     )
     error, direct = (
-        run(direction, x, w, g, padding=1, algorithm=algorithm) - expected
+        run(direction, x, w, g, algorithm=algorithm, **options) - expected
         for algorithm in ("winograd", "implicit_gemm")
     )
     assert rms(error) <= 3 * rms(direct)
     assert float(np.abs(error).max()) <= 4 * float(np.abs(direct).max())
 
 
-def test_winograd_weight_gradient_keeps_its_error_budget() -> None:
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 1, 56), (5, 1, 56), (3, 2, 111)])
+def test_winograd_weight_gradient_keeps_its_error_budget(
+    kernel: int, stride: int, size: int
+) -> None:
     """Over 4e5 pixels the rms error stays below 6 times that of chunked direct summation."""
-    x, w, g = draw(128, 16, 56, 56, 16, 1, 1, np.dtype(np.float32))
+    padding = kernel // 2
+    x, w, g = draw(128, 8, size, size, 8, padding, 1, np.dtype(np.float32), kernel, stride)
+    options: dict[str, Any] = {"padding": padding, "stride": stride}
     expected = F.conv2d_backward_weight(
-        g.astype(np.float64), x.astype(np.float64), w.shape, padding=1, algorithm="implicit_gemm"
+        g.astype(np.float64), x.astype(np.float64), w.shape, algorithm="implicit_gemm", **options
     )
     error, direct = (
-        F.conv2d_backward_weight(g, x, w.shape, padding=1, algorithm=algorithm) - expected
+        F.conv2d_backward_weight(g, x, w.shape, algorithm=algorithm, **options) - expected
         for algorithm in ("winograd", "implicit_gemm")
     )
     assert rms(error) <= 6 * rms(direct)
 
 
+@every_form
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_winograd_loses_no_special_value(
-    direction: str, value: float, isa: str, dtype: DType
+    direction: str, value: float, kernel: int, stride: int, isa: str, dtype: DType
 ) -> None:
     """It may spread over a tile, but reaches whatever depends on it."""
     rng = np.random.default_rng(1)
+    options: dict[str, Any] = {"padding": 1, "stride": stride}
     for _ in range(10):
-        x, w, g = draw(1, 18, 11, 10, 19, 1, 1, dtype)
+        x, w, g = draw(1, 18, 11, 10, 19, 1, 1, dtype, kernel, stride)
         changed = x if direction == "forward" else g
         changed[tuple(rng.integers(changed.shape))] = value
-        expected = run(direction, x, w, g, padding=1, algorithm="implicit_gemm")
-        got = run(direction, x, w, g, padding=1, algorithm="winograd")
+        expected = run(direction, x, w, g, algorithm="implicit_gemm", **options)
+        got = run(direction, x, w, g, algorithm="winograd", **options)
         assert not np.isfinite(got[~np.isfinite(expected)]).any()
 
 
+@every_form
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", [(1, 64, 7, 7, 64), (2, 32, 28, 28, 40), (1, 24, 100, 100, 24)])
 def test_winograd_does_not_depend_on_threads(
-    shape: tuple[int, int, int, int, int], direction: str
+    shape: tuple[int, int, int, int, int], direction: str, kernel: int, stride: int
 ) -> None:
-    x, w, g = draw(*shape, 1, 1, np.dtype(np.float32))
+    x, w, g = draw(*shape, 1, 1, np.dtype(np.float32), kernel, stride)
+    options: dict[str, Any] = {"padding": 1, "stride": stride, "algorithm": "winograd"}
     results = []
     for threads in (1, 2, 3):
         with pyconv.num_threads(threads):
-            results.append(run(direction, x, w, g, padding=1, algorithm="winograd"))
+            results.append(run(direction, x, w, g, **options))
     assert_same_bits(results[0], results[1])
     assert_same_bits(results[0], results[2])
 
 
+@every_form
 @pytest.mark.parametrize("algorithm", ["winograd", "implicit_gemm", "direct", "im2col"])
 @pytest.mark.parametrize("shape", [(2, 18, 9, 35, 21), (1, 500, 7, 7, 19)], ids=str)
 def test_residual_is_added_before_the_activation(
-    shape: tuple[int, int, int, int, int], algorithm: str, isa: str, dtype: DType
+    shape: tuple[int, int, int, int, int],
+    algorithm: str,
+    kernel: int,
+    stride: int,
+    isa: str,
+    dtype: DType,
 ) -> None:
-    x, w, residual = draw(*shape, 1, 1, dtype)
+    x, w, residual = draw(*shape, 1, 1, dtype, kernel, stride)
+    options: dict[str, Any] = {"padding": 1, "stride": stride, "algorithm": algorithm}
     bias = residual[0, :, 0, 0].copy()
-    plain = F.conv2d(x, w, bias, padding=1, algorithm=algorithm)
-    got = F.conv2d(x, w, bias, residual=residual, padding=1, activation="relu", algorithm=algorithm)
+    plain = F.conv2d(x, w, bias, **options)
+    got = F.conv2d(x, w, bias, residual=residual, activation="relu", **options)
     assert_close(got, np.maximum(plain + residual, 0))
 
 
@@ -190,7 +227,16 @@ def test_precise_forbids_winograd() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"stride": 2}, {"dilation": 2}, {"kernel": 5}], ids=["stride", "dilation", "kernel"]
+    "options",
+    [
+        {"stride": 3},
+        {"stride": (1, 2)},
+        {"stride": 2, "kernel": 5},
+        {"dilation": 2},
+        {"kernel": 7},
+        {"kernel": 4},
+    ],
+    ids=str,
 )
 def test_winograd_says_what_it_cannot_do(options: dict[str, Any]) -> None:
     options = dict(options)

@@ -70,15 +70,22 @@ struct Epilogue {
 // How many vectors `dot` takes at once.
 inline constexpr index_t kMaxDotVectors = 3;
 
-// The transforms of Winograd's convolution: winograd-inl.h.
+// The forms of Winograd's convolution, and the transforms of each: winograd-inl.h.
+enum class WinogradForm {
+    Tile2Taps3,       // F(2 x 2, 3 x 3)
+    Tile4Taps3,       // F(4 x 4, 3 x 3)
+    Tile2Taps5,       // F(2 x 2, 5 x 5)
+    Stride2,          // 2 x 2 outputs of a 3 x 3 window with stride 2
+    Stride2Gradient,  // 4 x 4 pixels of its input gradient
+};
 enum class Winograd { Input, Output, Gradient, Weight, WeightGradient };
 
 // `count` small square matrices, in_next apart, are transformed into as many, out_next apart. Element
 // (i, j) is a whole vector, at i * row + j * col. Of the epilogue: col_bias (one vector), residual
 // (laid out as the result) and activation.
 struct WinogradWalk {
+    WinogradForm form;
     Winograd transform;
-    index_t m;  // F(m x m, 3 x 3): 2 or 4
     index_t count;
     index_t in_row, in_col, in_next;
     index_t out_row, out_col, out_next;

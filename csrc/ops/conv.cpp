@@ -60,7 +60,7 @@ void check_algorithm(const char* function, const ConvShape& s, ConvAlgorithm alg
     check(winograd::applies(s), function, ": algorithm does not apply, got 'winograd' for a ", s.KH,
           " x ", s.KW, " kernel, stride (", s.stride_h, ", ", s.stride_w, "), dilation (",
           s.dilation_h, ", ", s.dilation_w,
-          "); expected 3 x 3 over two axes, stride 1, dilation 1");
+          "); expected 3 x 3 or 5 x 5 over two axes, stride 1 (of 3 x 3 also 2), dilation 1");
 }
 
 template <typename T>

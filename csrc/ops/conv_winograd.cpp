@@ -25,8 +25,6 @@ constexpr index_t kLargeWeightBytes = index_t{4} << 20;
 constexpr index_t kPointBytes = index_t{4} << 20, kLargePointBytes = index_t{8} << 20;
 // Bytes of M that a task computes before it transforms them: half of L2.
 constexpr index_t kProductBytes = index_t{512} << 10;
-// Channels that are summed in registers: partial sums keep the rounding error of long sums small.
-constexpr index_t kSumChannels = 64;
 // With fewer blocks tasks share M out and not the tiles: what one core has written, another reads slowly.
 constexpr index_t kEnoughTasks = 4;
 constexpr index_t kWeightChannels = 8;  // channels of the weight that are staged together
@@ -38,7 +36,8 @@ struct Problem {
     index_t pad_top, pad_left;
     const T* weight;
     index_t weight_group, weight_m, weight_c;  // steps between groups, rows and channels
-    bool turned;
+    Mirror turned;                             // of the taps
+    Mirror mirrored;                           // of the tiles, as they are read and written
     ConvExtras<T> extras;
     const T* source;
     T* output;
@@ -47,16 +46,17 @@ struct Problem {
 template <typename T>
 class Convolution {
   public:
-    Convolution(const Problem<T>& problem, index_t m)
+    Convolution(const Problem<T>& problem, const Form& the_form)
         : kernel(kernels<T>()),
           p(problem),
+          form(the_form),
           L(kernel.lanes),
-          tiling(p.N, m, p.OH, p.OW),
+          tiling(p.N, form.tile, p.OH, p.OW),
           blocks(tiling, block_tiles()),
           v(blocks.tiles(), p.C),
           panels(ceil_div(p.M, kernel.NR)),
           chunk(std::clamp<index_t>(
-              kProductBytes / (index_t{sizeof(T)} * tiling.points() * blocks.tiles() * kernel.NR),
+              kProductBytes / (index_t{sizeof(T)} * form.m_points() * blocks.tiles() * kernel.NR),
               1, panels)),
           product(blocks.tiles(), chunk * kernel.NR),
           u_point(odd_lines<T>(p.C * kernel.NR)) {}
@@ -82,30 +82,32 @@ class Convolution {
 
   private:
     index_t block_tiles() const {
-        const index_t point = index_t{sizeof(T)} * tiling.points();
-        const bool large = point * p.C * p.M > kLargeWeightBytes &&
+        const bool large = index_t{sizeof(T)} * form.u_points() * p.C * p.M > kLargeWeightBytes &&
                            tiling.tiles() >= kEnoughTasks * kLargeBlockTiles;
-        const index_t fitting =
-            (large ? kLargePointBytes : kPointBytes) / (point * odd_lines<T>(p.C));
+        const index_t tile = index_t{sizeof(T)} * form.v_points() * odd_lines<T>(p.C);
+        const index_t fitting = (large ? kLargePointBytes : kPointBytes) / tile;
         return std::clamp<index_t>(fitting, 1, large ? kLargeBlockTiles : kBlockTiles);
     }
 
     double nanoseconds() const {
-        return arithmetic_nanoseconds(static_cast<double>(tiling.points() * tiling.tiles()) *
-                                      static_cast<double>(p.C * p.M));
+        return arithmetic_nanoseconds(
+            static_cast<double>(form.products * form.products * tiling.tiles()) *
+            static_cast<double>(p.C * p.M));
     }
 
     WeightCache::Key key() const {
-        return {WeightCache::Key::Maker::Winograd, &kernel, {tiling.m, p.G, p.M, p.C, p.turned}};
+        return {WeightCache::Key::Maker::Winograd,
+                &kernel,
+                {static_cast<index_t>(form.name), p.G, p.M, p.C, 2 * p.turned.h + p.turned.w}};
     }
-    index_t panel_size() const { return tiling.points() * u_point; }
+    index_t panel_size() const { return form.u_points() * u_point; }
 
     // A task takes a block of tiles.
     void by_tiles(index_t g, const T* weights) const {
         parallel_for(blocks.count(), nanoseconds(), [&](index_t block) {
             const TileBlock tiles = blocks(tiling, block);
-            const AlignedBuffer<T> points(v.size(tiling.points()));
-            const AlignedBuffer<T> stage(stage_size(kernel, tiling, blocks));
+            const AlignedBuffer<T> points(v.size(form.v_points()));
+            const AlignedBuffer<T> stage(stage_size(kernel, form, tiling, blocks));
             for (index_t c = 0; c < p.C; c += L) transform(g, tiles, c, stage, points.data());
             for (index_t j = 0; j < panels; j += chunk)
                 multiply(g, tiles, j, std::min(chunk, panels - j), points.data(),
@@ -116,8 +118,9 @@ class Convolution {
     // First all of V, which is small; then a task takes some panels of M, and transforms their weights
     // unless it is given all of them.
     void by_panels(index_t g, const T* weights) const {
-        const index_t count = blocks.count(), size = v.size(tiling.points());
-        const index_t vectors = ceil_div(p.C, L), stage_values = stage_size(kernel, tiling, blocks);
+        const index_t count = blocks.count(), size = v.size(form.v_points());
+        const index_t vectors = ceil_div(p.C, L),
+                      stage_values = stage_size(kernel, form, tiling, blocks);
         const AlignedBuffer<T> points(count * size);
         parallel_for(count * vectors, nanoseconds(), [&](index_t task) {
             const AlignedBuffer<T> stage(stage_values);
@@ -147,7 +150,8 @@ class Convolution {
     // U of one group.
     void transform_weights(index_t g, T* weights) const {
         const index_t tasks = ceil_div(p.C, kWeightChannels);
-        const double values = static_cast<double>(p.C * panels * kernel.NR) * kWeightValues;
+        const double values =
+            static_cast<double>(p.C * panels * kernel.NR * (form.weights() + form.u_points()));
         parallel_for(panels * tasks, values * kTransformNanoseconds, [&](index_t task) {
             const index_t panel = task / tasks;
             transform_weights(g, panel, task % tasks * kWeightChannels,
@@ -158,36 +162,37 @@ class Convolution {
     // Some channels of one panel of U.
     void transform_weights(index_t g, index_t panel, index_t c, T* to) const {
         const index_t NR = kernel.NR, channels = std::min(kWeightChannels, p.C - c);
+        const index_t weights = form.weights();
         const T* group = p.weight + g * p.weight_group;
-        alignas(64) T stage[kWeightChannels * 9 * kMaxLanes];
+        const MatrixWalk filter(form.taps, form.taps * L, L, p.turned);
+        alignas(64) T stage[kWeightChannels * kMaxWeights * kMaxLanes];
         for (index_t lane = 0; lane < NR; lane += L) {
             const index_t m = panel * NR + lane, rows = std::clamp<index_t>(p.M - m, 0, L);
-            if (rows < L) std::fill_n(stage, kWeightChannels * 9 * L, T(0));
+            if (rows < L) std::fill_n(stage, kWeightChannels * weights * L, T(0));
             const T* from = group + m * p.weight_m + c * p.weight_c;
-            if (p.weight_c == 9) {
-                kernel.transpose(rows, channels * 9, from, p.weight_m, stage, L);
+            if (p.weight_c == weights) {
+                kernel.transpose(rows, channels * weights, from, p.weight_m, stage, L);
             } else {
                 // Filters far apart: no prefetcher follows.
                 constexpr index_t kAhead = 4;
                 for (index_t i = 0; i < channels; ++i) {
                     const T* next = from + std::min(i + kAhead, channels - 1) * p.weight_c;
-                    for (index_t j = 0; j < rows * 9; j += 64 / index_t{sizeof(T)})
+                    for (index_t j = 0; j < rows * weights; j += 64 / index_t{sizeof(T)})
                         __builtin_prefetch(next + j);
-                    kernel.transpose(rows, 9, from + i * p.weight_c, p.weight_m, stage + i * 9 * L,
-                                     L);
+                    kernel.transpose(rows, weights, from + i * p.weight_c, p.weight_m,
+                                     stage + i * weights * L, L);
                 }
             }
-            const index_t step = p.turned ? -L : L;
-            kernel.winograd({.transform = Winograd::Weight,
-                             .m = tiling.m,
+            kernel.winograd({.form = form.name,
+                             .transform = Winograd::Weight,
                              .count = channels,
-                             .in_row = 3 * step,
-                             .in_col = step,
-                             .in_next = 9 * L,
-                             .out_row = tiling.n() * u_point,
+                             .in_row = filter.row,
+                             .in_col = filter.col,
+                             .in_next = weights * L,
+                             .out_row = form.u * u_point,
                              .out_col = u_point,
                              .out_next = NR},
-                            stage + (p.turned ? 8 * L : 0), to + c * NR + lane, {});
+                            stage + filter.first, to + c * NR + lane, {});
         }
     }
 
@@ -195,38 +200,46 @@ class Convolution {
                    T* points) const {
         const index_t plane = p.H * p.W;
         transform_tiles(kernel, tiling, block,
-                        {.transform = Winograd::Input,
-                         .size = tiling.n(),
+                        {.form = form.name,
+                         .transform = Winograd::Input,
+                         .size = form.size,
+                         .step = form.step,
+                         .points = form.v,
                          .data = p.source + g * p.C * plane,
                          .H = p.H,
                          .W = p.W,
                          .pad_top = p.pad_top,
                          .pad_left = p.pad_left,
-                         .image_step = p.G * p.C * plane},
+                         .image_step = p.G * p.C * plane,
+                         .mirror = p.mirrored},
                         c, std::min(L, p.C - c), v, stage.data(), points + c);
     }
 
     // Panels first .. first + count of M, and the outputs that come of them. `weights` begins with theirs.
     void multiply(index_t g, const TileBlock& block, index_t first, index_t count, const T* points,
                   const T* weights, const AlignedBuffer<T>& stage) const {
-        const index_t NR = kernel.NR, KC = even_block(p.C, kSumChannels, 1);
-        const AlignedBuffer<T> products(product.size(tiling.points()));
-        for (index_t e = 0; e < tiling.points(); ++e) {
-            for (index_t c = 0; c < p.C; c += KC) {
-                const KLoop k{.steps = std::min(KC, p.C - c),
-                              .a_k = 1,
-                              .a_step = v.tile_step,
-                              .b_k = NR,
-                              .b_padded = true,
-                              .far = Far::B};
-                for (index_t j = 0; j < count; ++j) {
-                    const ColumnRun<T> run{0, NR, products.data() + e * product.point_step + j * NR,
-                                           1};
-                    multiply_panel<T>(kernel, block.tiles(), k, points + e * v.point_step + c, 0,
-                                      weights + (j * tiling.points() + e) * u_point + c * NR,
-                                      {&run, 1}, product.tile_step, {.accumulate = c > 0});
+        const index_t NR = kernel.NR, KC = even_block(p.C, form.sum, 1);
+        const AlignedBuffer<T> products(product.size(form.m_points()));
+        for (index_t e = 0; e < form.m_points(); ++e) {
+            bool accumulate = false;
+            for_each_product(form, &Product::m, e, [&](const Product& x) {
+                for (index_t c = 0; c < p.C; c += KC) {
+                    const KLoop k{.steps = std::min(KC, p.C - c),
+                                  .a_k = 1,
+                                  .a_step = v.tile_step,
+                                  .b_k = NR,
+                                  .b_padded = true,
+                                  .far = Far::B};
+                    for (index_t j = 0; j < count; ++j) {
+                        const ColumnRun<T> run{
+                            0, NR, products.data() + e * product.point_step + j * NR, 1};
+                        multiply_panel<T>(kernel, block.tiles(), k, points + x.v * v.point_step + c,
+                                          0, weights + j * panel_size() + x.u * u_point + c * NR,
+                                          {&run, 1}, product.tile_step, {.accumulate = accumulate});
+                    }
+                    accumulate = true;
                 }
-            }
+            });
         }
         for (index_t m = first * NR; m < std::min(p.M, (first + count) * NR); m += L)
             write(g, block, m, products.data() + m - first * NR, stage.data());
@@ -235,9 +248,10 @@ class Convolution {
     // Rows m .. m + L of the output.
     void write(index_t g, const TileBlock& block, index_t m, const T* products, T* stage) const {
         const index_t rows = std::min(L, p.M - m), plane = p.OH * p.OW;
-        const index_t left = block.column * tiling.m;
-        const index_t pitch = block.columns * tiling.m * L;
-        const index_t width = std::min(block.columns * tiling.m, p.OW - left);
+        const index_t left = block.column * form.tile;
+        const index_t pitch = block.columns * form.tile * L;
+        const index_t width = std::min(block.columns * form.tile, p.OW - left);
+        const MatrixWalk to(form.tile, pitch, L, p.mirrored);
         alignas(64) T bias[kMaxTile];
         Epilogue<T> e{.activation = p.extras.activation};
         if (p.extras.bias != nullptr) {
@@ -248,25 +262,25 @@ class Convolution {
         for_each_image(tiling, block, [&](index_t n, index_t ty, index_t tile_rows, index_t tile) {
             const index_t first = ((n * p.G + g) * p.M + m) * plane + left;
             T* out = p.output + first;
-            T* residual = stage + tiling.m * pitch;
-            if (p.extras.residual != nullptr) e.residual = residual;
+            T* residual = stage + form.tile * pitch;
+            if (p.extras.residual != nullptr) e.residual = residual + to.first;
             for (index_t r = 0; r < tile_rows; ++r) {
-                const index_t oh = (ty + r) * tiling.m;
-                const index_t height = std::min(tiling.m, p.OH - oh);
+                const index_t oh = (ty + r) * form.tile;
+                const index_t height = std::min(form.tile, p.OH - oh);
                 for (index_t i = 0; i < height && e.residual != nullptr; ++i)
                     kernel.transpose(rows, width, p.extras.residual + first + (oh + i) * p.OW,
                                      plane, residual + i * pitch, L);
-                kernel.winograd({.transform = Winograd::Output,
-                                 .m = tiling.m,
+                kernel.winograd({.form = form.name,
+                                 .transform = Winograd::Output,
                                  .count = block.columns,
-                                 .in_row = tiling.n() * product.point_step,
+                                 .in_row = form.m * product.point_step,
                                  .in_col = product.point_step,
                                  .in_next = product.tile_step,
-                                 .out_row = pitch,
-                                 .out_col = L,
-                                 .out_next = tiling.m * L},
-                                products + (tile + r * block.columns) * product.tile_step, stage,
-                                e);
+                                 .out_row = to.row,
+                                 .out_col = to.col,
+                                 .out_next = form.tile * L},
+                                products + (tile + r * block.columns) * product.tile_step,
+                                stage + to.first, e);
                 for (index_t i = 0; i < height; ++i)
                     kernel.transpose(width, rows, stage + i * pitch, L, out + (oh + i) * p.OW,
                                      plane);
@@ -276,6 +290,7 @@ class Convolution {
 
     const Kernels<T>& kernel;
     const Problem<T>& p;
+    const Form& form;
     const index_t L;
     const Tiling tiling;
     const TileBlocks blocks;
@@ -287,8 +302,8 @@ class Convolution {
 };
 
 template <typename T>
-void run(const Problem<T>& p, index_t m) {
-    if (p.G * p.N * p.M * p.OH * p.OW > 0) Convolution<T>(p, m).run();
+void run(const Problem<T>& p, const Form& form) {
+    if (p.G * p.N * p.M * p.OH * p.OW > 0) Convolution<T>(p, form).run();
 }
 
 }  // namespace
@@ -297,6 +312,7 @@ template <typename T>
 void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<T>& extras,
           T* output) {
     const index_t M = s.OC / s.G, C = s.C / s.G;
+    const Form& form = choose_form(s, Direction::Forward, extras.cache != nullptr);
     run(Problem<T>{.G = s.G,
                    .N = s.N,
                    .M = M,
@@ -308,20 +324,29 @@ void conv(const ConvShape& s, const T* input, const T* weight, const ConvExtras<
                    .pad_top = s.pad_top,
                    .pad_left = s.pad_left,
                    .weight = weight,
-                   .weight_group = M * C * 9,
-                   .weight_m = C * 9,
-                   .weight_c = 9,
-                   .turned = false,
+                   .weight_group = M * C * form.weights(),
+                   .weight_m = C * form.weights(),
+                   .weight_c = form.weights(),
+                   .turned = {false, false},
+                   .mirrored = {false, false},
                    .extras = extras,
                    .source = input,
                    .output = output},
-        choose_tile(s, Direction::Forward, extras.cache != nullptr));
+        form);
 }
 
 template <typename T>
 void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weight, const T* bias,
                          Activation activation, T* grad_input) {
     const index_t M = s.C / s.G, C = s.OC / s.G;
+    const Form& form = choose_form(s, Direction::BackwardInput, false);
+    // With stride 2 a tile begins with a pixel that meets two taps if the padding is even, and ends with one if it is
+    // odd: seen in a mirror that is the same.
+    const bool strided = s.stride_h == 2;
+    const Mirror mirrored{strided && s.pad_top % 2 == 1, strided && s.pad_left % 2 == 1};
+    const auto pad = [&](index_t forward) {
+        return strided ? 1 - (forward + 1) / 2 : form.taps - 1 - forward;
+    };
     run(Problem<T>{.G = s.G,
                    .N = s.N,
                    .M = M,
@@ -330,17 +355,18 @@ void conv_backward_input(const ConvShape& s, const T* grad_output, const T* weig
                    .W = s.OW,
                    .OH = s.H,
                    .OW = s.W,
-                   .pad_top = 2 - s.pad_top,
-                   .pad_left = 2 - s.pad_left,
+                   .pad_top = pad(s.pad_top),
+                   .pad_left = pad(s.pad_left),
                    .weight = weight,
-                   .weight_group = M * C * 9,
-                   .weight_m = 9,
-                   .weight_c = M * 9,
-                   .turned = true,
+                   .weight_group = M * C * form.weights(),
+                   .weight_m = form.weights(),
+                   .weight_c = M * form.weights(),
+                   .turned = {!mirrored.h, !mirrored.w},
+                   .mirrored = mirrored,
                    .extras = {.bias = bias, .activation = activation},
                    .source = grad_output,
                    .output = grad_input},
-        choose_tile(s, Direction::BackwardInput));
+        form);
 }
 
 template void conv(const ConvShape&, const float*, const float*, const ConvExtras<float>&, float*);

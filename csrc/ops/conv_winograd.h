@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Algorithm "winograd" of conv.h: 3 x 3 kernels with stride 1 and dilation 1, a quarter of the products (F(4x4, 3x3)) or
-// 4 / 9 of them (F(2x2, 3x3)), at twice the rounding error. docs/winograd.md has the derivation.
+// Algorithm "winograd" of conv.h, without dilation: 3 x 3 kernels with stride 1, a quarter of the products (F(4x4, 3x3)) or
+// 4 / 9 of them (F(2x2, 3x3)); 5 x 5, 9 / 25 (F(2x2, 5x5)); 3 x 3 with stride 2, 25 / 36; at up to twice the rounding
+// error. docs/winograd.md has the derivation.
 #pragma once
 
 #include "ops/conv.h"
+#include "ops/winograd_form.h"
 
 namespace pyconv::winograd {
 
 // Whether the algorithm can compute this convolution at all.
 bool applies(const ConvShape& s);
 
-// The tile, 2 or 4, that is expected to be the fastest; `cached` says that the weights cost nothing.
-index_t choose_tile(const ConvShape& s, Direction direction, bool cached = false);
+// The form that is expected to be the fastest; `cached` says that the weights cost nothing.
+const Form& choose_form(const ConvShape& s, Direction direction, bool cached);
 // Whether that is expected to be faster than direct summation.
 bool is_faster(const ConvShape& s, Direction direction, bool cached);
 

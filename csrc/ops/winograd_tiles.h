@@ -9,17 +9,16 @@
 #include "base/parallel.h"
 #include "kernels/registry.h"
 #include "ops/gemm_panel.h"
+#include "ops/winograd_form.h"
 
 namespace pyconv::winograd {
 
-// The outputs of a batch, cut into tiles of m x m: TY x TX to an image, and N * TY rows of tiles in all.
+// The outputs of a batch, cut into square tiles: TY x TX to an image, and N * TY rows of tiles in all.
 struct Tiling {
-    index_t N, m, TY, TX;
+    index_t N, TY, TX;
 
     Tiling(index_t images, index_t tile, index_t OH, index_t OW)
-        : N(images), m(tile), TY(ceil_div(OH, tile)), TX(ceil_div(OW, tile)) {}
-    index_t n() const { return m + 2; }
-    index_t points() const { return n() * n(); }
+        : N(images), TY(ceil_div(OH, tile)), TX(ceil_div(OW, tile)) {}
     index_t rows() const { return N * TY; }
     index_t tiles() const { return rows() * TX; }
 };
@@ -91,14 +90,32 @@ struct TilePoints {
     index_t size(index_t points) const { return points * point_step + kMaxTile; }
 };
 
+// Whether something is seen in a mirror, along either axis.
+struct Mirror {
+    bool h, w;
+};
+
 // The images that a transform reads: tile (ty, tx) covers `size` x `size` pixels from
-// (ty * m - pad_top, tx * m - pad_left) on, and what is outside counts as 0.
+// (ty * step - pad_top, tx * step - pad_left) on, and what is outside counts as 0.
 template <typename T>
 struct TileSource {
+    WinogradForm form;
     Winograd transform;  // Input or Gradient
-    index_t size;        // n or m
+    index_t size, step;
+    index_t points;  // of an axis, that come of it
     const T* data;
     index_t H, W, pad_top, pad_left, image_step;
+    Mirror mirror;
+};
+
+// A matrix of size x size vectors as a transform walks over it.
+struct MatrixWalk {
+    index_t first, row, col;
+
+    MatrixWalk(index_t size, index_t row_step, index_t col_step, Mirror mirror)
+        : first((mirror.h ? (size - 1) * row_step : 0) + (mirror.w ? (size - 1) * col_step : 0)),
+          row(mirror.h ? -row_step : row_step),
+          col(mirror.w ? -col_step : col_step) {}
 };
 
 // Transforms up to one vector of channels, from `channel` on, of all tiles of a block. `out` is where the
@@ -109,10 +126,13 @@ void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock&
                      const TileSource<T>& source, index_t channel, index_t channels,
                      const TilePoints<T>& points, T* stage, T* out);
 template <typename T>
-index_t stage_size(const Kernels<T>& kernel, const Tiling& t, const TileBlocks& blocks);
+index_t stage_size(const Kernels<T>& kernel, const Form& form, const Tiling& t,
+                   const TileBlocks& blocks);
 
 // Lanes of a vector: it has 64 bytes at most.
 inline constexpr index_t kMaxLanes = 16;
+// Taps of a filter, at most.
+inline constexpr index_t kMaxWeights = 25;
 
 // Calls body(group): with several groups a task takes one whole, and what is parallel inside runs inline;
 // small groups have too little of that.
@@ -123,8 +143,6 @@ void for_each_group(index_t groups, double nanoseconds, Body&& body) {
     for (index_t g = 0; g < groups; ++g) body(g);
 }
 
-// Values of a filter, and of its transform by F(4x4, 3x3).
-inline constexpr double kWeightValues = 9 + 36;
 // What one value costs to load, transform and store, for parallel_for.
 inline constexpr double kTransformNanoseconds = 0.25;
 

@@ -53,6 +53,7 @@ def conv2d(
     algorithm : {"auto", "winograd", "implicit_gemm", "direct", "depthwise", "im2col"}
         ``"implicit_gemm"`` packs the pixels tap by tap, ``"direct"`` reads padded image rows,
         ``"depthwise"`` does so a few filters at a time, for groups of few channels,
+        ``"winograd"`` saves products of 3 x 3 windows with stride 1 or 2 and of 5 x 5 with stride 1,
         ``"im2col"`` holds the im2col matrix of one image in memory: the textbook path.
     weight_cache : WeightCache, optional
         Keeps the packed or transformed weight for the next call; of one weight only, and to be
