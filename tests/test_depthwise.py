@@ -122,8 +122,28 @@ def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType)
     assert_exact(fused, np.maximum(output + g, 0))
 
 
+@cache  # by definition is slow, and float64 and small integers say it for every type and instruction set
+def with_special_values(case: Conv2dCase, value: float) -> list[tuple[Array, ...]]:
+    """x, w and g, of which one value is `value`, for every place; and output and gradient of w."""
+    x, w, _, g = case.integers(np.float64)
+    w[w == 0] = 1
+    results: list[tuple[Array, ...]] = []
+    for array in (x, w, g):
+        for place in range(array.size):
+            usual = array.flat[place]
+            array.flat[place] = value
+            with np.errstate(all="ignore"):
+                output = reference.conv2d_by_definition(x, w, **case.options)
+                grad_weight = reference.conv2d_backward_weight_by_definition(
+                    g, x, w.shape, **case.options
+                )
+            results.append((x.copy(), w.copy(), g.copy(), output, grad_weight))
+            array.flat[place] = usual
+    return results
+
+
 # Values on either side of a row must not reach its neighbours: the copies of rows share their zeros, and
-# vectors reach beyond the ends.
+# vectors reach beyond the ends. Padding is zeros, of which an infinite weight makes NaN.
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
@@ -136,45 +156,13 @@ def test_results_are_exact_on_integers(case: Conv2dCase, isa: str, dtype: DType)
 def test_nan_and_inf_reach_exactly_what_they_should(
     H: int, W: int, dilation: int, stride: int, value: float, isa: str, dtype: DType
 ) -> None:
-    taps: dict[str, Any] = {
-        "KH": 3,
-        "KW": 3,
-        "padding": dilation,
-        "dilation": dilation,
-        "stride": stride,
-    }
-    case = Conv2dCase(N=1, C=2, H=H, W=W, OC=2, groups=2, **taps)
-    x, w, _, g = (array.astype(dtype) for array in case.integers(np.float64))
-    w[w == 0] = 1
-    options: dict[str, Any] = case.options
-    for place in range(x.size):
-        changed = x.copy()
-        changed.flat[place] = value
-        with np.errstate(all="ignore"):
-            output = reference.conv2d_by_definition(changed, w, **options)
-            grad_weight = reference.conv2d_backward_weight_by_definition(
-                g, changed, w.shape, **options
-            )
-        assert_exact(F.conv2d(changed, w, **options, **FORCED), output)
-        assert_exact(
-            F.conv2d_backward_weight(g, changed, w.shape, **options, **FORCED), grad_weight
-        )
-    for place in range(w.size):  # padding is zeros, of which an infinite weight makes NaN
-        changed = w.copy()
-        changed.flat[place] = value
-        with np.errstate(all="ignore"):
-            output = reference.conv2d_by_definition(x, changed, **options)
-        assert_exact(F.conv2d(x, changed, **options, **FORCED), output)
-    for place in range(g.size):
-        changed = g.copy()
-        changed.flat[place] = value
-        with np.errstate(all="ignore"):
-            grad_weight = reference.conv2d_backward_weight_by_definition(
-                changed, x, w.shape, **options
-            )
-        assert_exact(
-            F.conv2d_backward_weight(changed, x, w.shape, **options, **FORCED), grad_weight
-        )
+    window: dict[str, Any] = {"padding": dilation, "dilation": dilation, "stride": stride}
+    case = Conv2dCase(N=1, C=2, H=H, W=W, OC=2, KH=3, KW=3, groups=2, **window)
+    for arrays in with_special_values(case, value):
+        x, w, g, output, grad_weight = (array.astype(dtype) for array in arrays)
+        assert_exact(F.conv2d(x, w, **case.options, **FORCED), output)
+        got = F.conv2d_backward_weight(g, x, w.shape, **case.options, **FORCED)
+        assert_exact(got, grad_weight)
 
 
 @pytest.mark.parametrize(
