@@ -186,3 +186,22 @@ def test_pools_touch_no_memory_outside_at_any_width(
         back = guarded(np.empty_like(x), at_end=at_end)
         F.avg_pool2d_backward(out, x.shape, size, out=back, **options)
         F.max_pool2d_backward(out, guarded(indices, at_end=at_end), x.shape, out=back)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 4, 7, 8, 9, 15, 16, 17, 49, 64, 65, 128, 129])
+def test_windows_of_whole_planes(pixels: int, isa: str, dtype: DType) -> None:
+    """Planes are reduced side by side: each number of them, and special values at each place."""
+    rng = np.random.default_rng(pixels)
+    for count in (1, 2, LANES - 1, LANES + 1):
+        x = rng.integers(-9, 10, (1, count, 1, pixels)).astype(dtype)
+        assert_exact(F.global_max_pool2d(x), x.max(3, keepdims=True))
+        average = x.sum(3, keepdims=True) / dtype.type(pixels)
+        assert_exact(F.global_avg_pool2d(x), average)
+        assert_exact(F.avg_pool2d(x, (1, pixels), divisor_override=2), x.sum(3, keepdims=True) / 2)
+    for value, place in product(SPECIAL, range(pixels)):
+        changed = x.copy()
+        changed[0, place % count, 0, place] = value
+        assert_exact(F.global_max_pool2d(changed), changed.max(3, keepdims=True))
+        assert_exact(
+            F.global_avg_pool2d(changed), changed.sum(3, keepdims=True) / dtype.type(pixels)
+        )

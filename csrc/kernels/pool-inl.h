@@ -19,6 +19,7 @@
 // overwritten when their turn comes. Only where the array itself ends are fewer lanes touched.
 #pragma once
 
+#include "kernels/pool_runs-inl.h"
 #include "kernels/shuffle-inl.h"
 #include "kernels/table.h"
 
@@ -250,35 +251,6 @@ void with_windows(const PoolWalk& p, Body body) {
     });
 }
 
-// The lanes of x, halves first.
-template <typename T, typename Reduction>
-T reduce_lanes(Vec<T> x) {
-    constexpr int L = static_cast<int>(Vec<T>::lanes);
-    if constexpr (L > 8) x = Reduction::combine(x, rotated<T, 8 % L>(x));
-    if constexpr (L > 4) x = Reduction::combine(x, rotated<T, 4 % L>(x));
-    if constexpr (L > 2) x = Reduction::combine(x, rotated<T, 2 % L>(x));
-    return Reduction::combine(x, rotated<T, 1>(x)).v[0];
-}
-
-// n values in a row.
-template <typename T, typename Reduction>
-PYCONV_INLINE T reduce_run(index_t n, const T* in) {
-    using V = Vec<T>;
-    constexpr index_t L = V::lanes;
-    const V identity = V::broadcast(Reduction::identity());
-    V x[4] = {identity, identity, identity, identity};
-    index_t i = 0;
-    for (; i + 4 * L <= n; i += 4 * L)
-        for (int j = 0; j < 4; ++j) x[j] = Reduction::combine(x[j], V::load(in + i + j * L));
-    for (; i + L <= n; i += L) x[0] = Reduction::combine(x[0], V::load(in + i));
-    if (i < n) {
-        const V rest = V::load_lanes(in + i, V::lanes_before(n - i), identity);
-        x[1] = Reduction::combine(x[1], rest);
-    }
-    return reduce_lanes<T, Reduction>(
-        Reduction::combine(Reduction::combine(x[0], x[1]), Reduction::combine(x[2], x[3])));
-}
-
 // Windows by way of lines.
 template <typename T, typename Reduction, int kStride, int kTaps, typename Finish>
 void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
@@ -314,12 +286,16 @@ void pool_lines(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finis
 }
 
 // finish makes outputs of the reductions of windows: one(oh, ow, x, out) stores one, row(oh)(ow, x)
-// returns a vector of them.
+// returns a vector of them, whole(x) one of windows that are a whole plane each.
 template <typename T, typename Reduction, typename Finish>
 void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
     const T* const in_end = in + p.planes * p.H * p.W;
     const T* const out_end = out + p.planes * p.OH * p.OW;
-    if (p.whole_rows) {
+    constexpr index_t kShortRun = 8 * Vec<T>::lanes;
+    if (p.whole_rows && p.OH == 1 && p.rows[0].begin == 0 && p.rows[0].end == p.H &&
+        p.H * p.W <= kShortRun) {
+        reduce_planes<T, Reduction>(p.planes, p.H * p.W, in, out, finish);
+    } else if (p.whole_rows) {
         for (index_t plane = 0; plane < p.planes; ++plane, in += p.H * p.W) {
             for (index_t oh = 0; oh < p.OH; ++oh) {
                 const Window& w = p.rows[oh];
@@ -348,6 +324,7 @@ void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
 template <typename T>
 struct Unchanged {
     void one(index_t, index_t, T x, T* out) const { *out = x; }
+    Vec<T> whole(Vec<T> x) const { return x; }
     auto row(index_t) const {
         return [](index_t, Vec<T> x) { return x; };
     }
@@ -359,6 +336,7 @@ struct Divided {
     const T* rows;
     const T* columns;
     void one(index_t oh, index_t ow, T x, T* out) const { *out = x / (rows[oh] * columns[ow]); }
+    Vec<T> whole(Vec<T> x) const { return x / Vec<T>::broadcast(rows[0] * columns[0]); }
     auto row(index_t oh) const {
         return [extent = Vec<T>::broadcast(rows[oh]), widths = columns](index_t ow, Vec<T> x) {
             return x / (extent * Vec<T>::load(widths + ow));
