@@ -170,6 +170,10 @@ FEW_PIXELS = [
     Conv2dCase(N=1, C=256, H=14, W=13, OC=64, KH=3, KW=3, padding=1, stride=2, name="strided"),
     Conv2dCase(N=2, C=256, H=5, W=5, OC=130, KH=3, KW=3, padding=1, groups=2, name="grouped"),
     Conv2dCase(N=1, C=300, H=1, W=1, OC=77, KH=1, KW=1, name="one_pixel"),
+    *(  # every way to cut them into panels, across two images
+        Conv2dCase(N=2, C=400, H=1, W=W, OC=64, KH=1, KW=1, name=f"2_times_{W}_pixels")
+        for W in range(2, 27)
+    ),
 ]
 
 

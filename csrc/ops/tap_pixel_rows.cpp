@@ -19,8 +19,9 @@ namespace {
 constexpr index_t kMostPixelBytes = index_t{1} << 20;
 // Tiles of pixels in a task: the weights that are fetched while the first is summed serve the others, too.
 constexpr index_t kTiles = 4;
-// Steps of the k-loop that take as long as turning a tile round and adding it to the output.
-constexpr double kTurningSteps = 40;
+// Multiply-adds that take as long as turning a sum round and adding it to the output; and as packing a value of the
+// image, for wide panels or for those of pixels.
+constexpr double kTurning = 40, kPackedColumn = 22, kPackedRow = 17;
 
 // How one call is cut into tasks: by its shape alone.
 template <typename T>
@@ -42,6 +43,12 @@ struct Plan {
         weight_rows = tap_row_block(g.M, kernel.NR, pixel_tasks * g.G);
         weight_tasks = ceil_div(g.M, weight_rows);
     }
+
+    // The last panel has as many rows as there are lanes for, rather than that a few are alone: they would wait
+    // for their own sums.
+    index_t panel_count(const Kernels<T>& kernel, index_t pixels) const {
+        return std::max(ceil_div(pixels - (kernel.NR - panel_rows), panel_rows), index_t{1});
+    }
 };
 
 // Some pixels of one group, and some panels of weights.
@@ -57,13 +64,11 @@ class Task {
           group_(group),
           pixels_(pixels),
           steps_(the_sum.taps()),
-          panels_(static_cast<size_t>(ceil_div(pixels, the_plan.panel_rows))),
+          panels_(static_cast<size_t>(the_plan.panel_count(the_kernel, pixels))),
           pixel_panels_(g.C * steps_ * panel_count() * kernel.NR),
           sums_(pixels * kernel.NR),
           turned_(kernel.NR * turned_row()) {
-        for (index_t p = 0; p < panel_count(); ++p)
-            locate(g, group, first + p * plan.panel_rows, rows_of(p),
-                   panels_[static_cast<size_t>(p)]);
+        for (index_t p = 0; p < panel_count(); ++p) locate_panel(first, p);
         for (index_t c = 0; c < g.C; c += plan.channels)
             for (index_t p = 0; p < panel_count(); ++p)
                 pack_panel(kernel, g, g.sums.front().taps, panels_[static_cast<size_t>(p)],
@@ -91,13 +96,31 @@ class Task {
   private:
     index_t panel_count() const { return static_cast<index_t>(panels_.size()); }
     index_t rows_of(index_t panel) const {
-        return std::min(plan.panel_rows, pixels_ - panel * plan.panel_rows);
+        const index_t before = panel * plan.panel_rows;
+        return panel == panel_count() - 1 ? pixels_ - before : plan.panel_rows;
     }
     index_t turned_row() const { return round_up(pixels_, kernel.lanes); }
     index_t channels_from(index_t c) const { return std::min(plan.channels, g.C - c); }
     T* pixel_panel(index_t c, index_t panel) {
         return pixel_panels_.data() +
                kernel.NR * steps_ * (c * panel_count() + panel * channels_from(c));
+    }
+
+    // Where the pixels of a panel are, and where they go: what lies side by side in the output is one run, whatever
+    // the panels.
+    void locate_panel(index_t first, index_t p) {
+        Panel<T>& panel = panels_[static_cast<size_t>(p)];
+        const index_t before = p * plan.panel_rows;
+        locate(g, group_, first + before, rows_of(p), panel);
+        for (index_t r = 0; r < panel.column_run_count; ++r) {
+            ColumnRun<T> run = panel.column_runs[r];
+            run.first += before;
+            if (!outputs_.empty() && outputs_.back().c + outputs_.back().count == run.c) {
+                outputs_.back().count += run.count;
+            } else {
+                outputs_.push_back(run);
+            }
+        }
     }
 
     // Adds the block of channels from c on to the sums.
@@ -120,15 +143,11 @@ class Task {
         kernel.transpose(pixels_, columns, sums_.data(), kernel.NR, turned_.data(), row);
         Epilogue<T> e{.activation = g.extras.activation};
         if (g.extras.bias != nullptr) e.row_bias = g.extras.bias + group_ * g.M + j;
-        const T* from = turned_.data();
-        for (const Panel<T>& panel : panels_) {
-            for (index_t r = 0; r < panel.column_run_count; ++r) {
-                const ColumnRun<T>& run = panel.column_runs[r];
-                T* to = run.c + j * g.output_m;
-                e.residual = g.residual(to);
-                kernel.merge_tile(columns, run.count, from + run.first, row, to, g.output_m, 1, e);
-            }
-            from += plan.panel_rows;
+        for (const ColumnRun<T>& run : outputs_) {
+            T* to = run.c + j * g.output_m;
+            e.residual = g.residual(to);
+            kernel.merge_tile(columns, run.count, turned_.data() + run.first, row, to, g.output_m,
+                              1, e);
         }
     }
 
@@ -138,6 +157,7 @@ class Task {
     const PackedTapWeights<T>* packed_weights;  // or nullptr
     const index_t group_, pixels_, steps_;      // steps a channel
     std::vector<Panel<T>> panels_;
+    std::vector<ColumnRun<T>> outputs_;
     AlignedBuffer<T> pixel_panels_;  // block of channels by block of channels, each panel by panel
     AlignedBuffer<T> sums_, turned_;
 };
@@ -145,7 +165,7 @@ class Task {
 // Lanes that `count` columns take: a last vector alone is not quite as fast as half of a tile.
 double lanes_of(index_t count, index_t NR) {
     const index_t rest = count % NR;
-    const double last = rest == 0 ? 0.0 : rest * 2 <= NR ? 0.625 : 1.0;
+    const double last = rest == 0 ? 0.0 : rest * 2 <= NR ? 0.8 : 1.0;
     return static_cast<double>(NR) * (static_cast<double>(count / NR) + last);
 }
 
@@ -161,9 +181,11 @@ bool prefers_pixel_rows(const Kernels<T>& kernel, const TapGemm<T>& g) {
     // The taps of an input gradient lie apart, and are dear to pack into wide panels.
     if (g.extras.cache == nullptr && g.taps() > 1 && g.sums.front().weights.c_step != g.taps())
         return false;
-    const double as_columns = static_cast<double>(steps * g.M) * lanes_of(pixels, kernel.NR);
-    const double as_rows = static_cast<double>(steps * pixels) * lanes_of(g.M, kernel.NR) +
-                           kTurningSteps * static_cast<double>(g.M * pixels);
+    const auto packed = static_cast<double>(steps * pixels);
+    const double as_columns =
+        static_cast<double>(steps * g.M) * lanes_of(pixels, kernel.NR) + kPackedColumn * packed;
+    const double as_rows = packed * (lanes_of(g.M, kernel.NR) + kPackedRow) +
+                           kTurning * static_cast<double>(g.M * pixels);
     return as_rows < as_columns;
 }
 
