@@ -206,7 +206,7 @@ inline __attribute__((always_inline)) void gemm_tile(const KLoop& k, const T* a,
             add_step(step + 1, far);
             __builtin_prefetch(next);
         }
-        if constexpr (kFourSteps && kWalk <= Walk::Rows && kWhole && !kLarge && !kPackB) {
+        if constexpr (kFourSteps && kWhole && !kLarge) {
             const index_t end = k.steps;
             PYCONV_UNROLL(4)
             for (; step < end; ++step) add_step(step, far);
