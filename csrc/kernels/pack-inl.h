@@ -116,7 +116,12 @@ void pack_runs(index_t planes, index_t plane_step, const T* image, const PixelRu
         }
         end[v] = count;
     }
+    // The next panel begins where this one ends. A plane away from the one before, no prefetcher expects it.
+    constexpr index_t kLine = 64 / index_t{sizeof(T)};
+    const index_t next =
+        run_count > 0 ? runs[run_count - 1].start + runs[run_count - 1].count * kStep : 0;
     for (index_t p = 0; p < planes; ++p, image += plane_step, panel += panel_step) {
+        for (index_t i = 0; i < NR * kStep; i += kLine) __builtin_prefetch(image + next + i, 0, 2);
         index_t i = 0;
         for (index_t v = 0; v < kVectors; ++v) {
             V stretch[kStep];
