@@ -5,9 +5,9 @@
 
 Inputs and output lie in memory before the call; the growth of the peak resident set during the call
 is scratch: packed operands, transformed tiles, stacks of threads and a little code read for the
-first time. A packed copy of the weight may be kept whole, so the weight's size is taken off: four times
-that for a 3 x 3 convolution with stride 1, whose weight Winograd's algorithm transforms. Each
-case runs in a process of its own, where no memory left by an earlier call can be used again unseen.
+first time. A packed copy of the weight may be kept whole, so the weight's size is taken off, and
+where Winograd's algorithm transforms it that of its points: up to 36 for the 9 taps of a 3 x 3
+convolution with stride 1. Each case runs in a process of its own, where no memory left by an earlier call can be used again unseen.
 
 Only Linux tells: the peak is VmHWM of /proc/self/status, and starts anew with /proc/self/clear_refs.
 """
@@ -81,8 +81,10 @@ def weight_bytes(case: Case) -> int:
     w = case.workload
     if not isinstance(w, Conv2d) or case.op == "conv2d_backward_weight":
         return 0
-    copies = 4 if w.weight_shape[2:] == (3, 3) and w.stride == 1 else 1
-    return copies * prod(w.weight_shape) * np.dtype(case.dtype).itemsize
+    points = {(3, 1): 36, (5, 1): 36, (3, 2): 16}  # kernel size and stride
+    taps = w.KH * w.KW
+    values = points.get((w.KH, w.stride), taps) if w.KH == w.KW else taps
+    return prod(w.weight_shape[:2]) * values * np.dtype(case.dtype).itemsize
 
 
 def scratch(case: Case, algorithm: str, threads: int) -> int:

@@ -127,8 +127,8 @@ def num_threads(n: int) -> Iterator[None]:
 def precise() -> Iterator[None]:
     """Sum products directly in the calls that this thread makes inside the ``with`` block.
 
-    ``algorithm="auto"`` then never chooses Winograd's algorithm, whose rounding error is about
-    twice as large, and ``algorithm="winograd"`` is a ValueError.
+    ``algorithm="auto"`` then never chooses Winograd's algorithm, whose rounding error is up to
+    three times as large, and ``algorithm="winograd"`` is a ValueError.
 
     Notes
     -----

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyconv
-from checks import assert_same_bits
+from checks import assert_exact, assert_same_bits
 from pyconv import functional as F
 from reference import Array
 
@@ -83,6 +83,29 @@ def test_winograd_agrees_with_float64(
     x8, w8, g8 = (a.astype(np.float64) for a in (x, w, g))
     expected = run(direction, x8, w8, g8, algorithm="im2col", **options)
     assert_close(run(direction, x, w, g, algorithm="winograd", **options), expected)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_stride_2_is_exact_on_integers(
+    shape: Shape, direction: str, isa: str, dtype: DType
+) -> None:
+    """Its transforms only add."""
+    x, w, g = (np.rint(array) for array in draw(*shape, dtype, 3, 2))
+    options: dict[str, Any] = {"padding": shape[5], "groups": shape[6], "stride": 2}
+    expected = run(direction, x, w, g, algorithm="im2col", **options)
+    assert_exact(run(direction, x, w, g, algorithm="winograd", **options), expected)
+
+
+@every_form
+@pytest.mark.parametrize(("C", "OC"), [(0, 3), (3, 0), (0, 0)])
+def test_winograd_without_channels(C: int, OC: int, kernel: int, stride: int) -> None:
+    x, w, g = draw(2, C, 8, 9, OC, 1, 1, np.dtype(np.float32), kernel, stride)
+    options: dict[str, Any] = {"padding": 1, "stride": stride, "algorithm": "winograd"}
+    bias = np.arange(OC, dtype=np.float32)
+    assert_exact(F.conv2d(x, w, bias, **options), bias[:, None, None] + np.zeros_like(g))
+    assert_exact(run("backward_input", x, w, g, **options), np.zeros_like(x))
+    assert_exact(run("backward_weight", x, w, g, **options), np.zeros_like(w))
 
 
 @given(

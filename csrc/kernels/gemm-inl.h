@@ -31,7 +31,7 @@ enum class Walk { Packed, Columns, Rows, OffsetsA, OffsetsB };
 
 // How far ahead a packed operand is fetched that comes from beyond L2; see Far.
 constexpr index_t kFarSteps = 64;
-// A whole tile takes four steps of the k-loop at a time, and one of packed panels finds them at constant places: a fifth of
+// A whole tile that is not large takes four steps of the k-loop at a time, and one of packed panels finds them at constant places: a fifth of
 // the instructions is left out. On a processor of its own that gains nothing, and beside another thread on the same core,
 // as on a virtual machine, 7 % (Zen 3; the loop by itself up to 20 %). As a pragma: steps written out one after the
 // other would mix, and spill.
@@ -46,8 +46,8 @@ struct FarConstant {
 };
 
 // A tile of more cache lines than can be on their way at once. The k-loop then takes two steps at a time, as
-// counting takes issue slots that multiply-adds could have, and fetches lines on the side; in a small tile both
-// cost more than they save.
+// counting takes issue slots that multiply-adds could have, and fetches lines on the side, which in a small tile costs
+// more than it saves.
 template <typename T, int MR, int NV>
 constexpr bool is_large_tile() {
     return MR * NV * Vec<T>::lanes * index_t{sizeof(T)} > 8 * 64;
@@ -259,7 +259,7 @@ void gemm(const KLoop& k, const T* a, const T* b, T* c, index_t ldc, const Epilo
         gemm_tile<T, MR, NV, Walk::OffsetsB, true>(k, a, b, c, ldc, e, 0);
     } else if (k.a_offset != nullptr) {
         gemm_tile<T, MR, NV, Walk::OffsetsA, true>(k, a, b, c, ldc, e, 0);
-    } else if (k.a_step == 1 && k.a_k == MR && k.b_k == NV * Vec<T>::lanes) {
+    } else if (k.a_step == 1 && k.a_k == MR && k.b_k == NV * Vec<T>::lanes && k.far != Far::B) {
         gemm_tile<T, MR, NV, Walk::Packed, true>(k, a, b, c, ldc, e, 0);
     } else if (k.a_step == 1) {
         gemm_tile<T, MR, NV, Walk::Columns, true>(k, a, b, c, ldc, e, 0);

@@ -291,6 +291,7 @@ template <typename T, typename Reduction, typename Finish>
 void pool(const PoolWalk& p, const T* in, T* out, T* scratch, Finish finish) {
     const T* const in_end = in + p.planes * p.H * p.W;
     const T* const out_end = out + p.planes * p.OH * p.OW;
+    // Of longer ones the sums of one plane hide each other's latency, and read one stream.
     constexpr index_t kShortRun = 8 * Vec<T>::lanes;
     if (p.whole_rows && p.OH == 1 && p.rows[0].begin == 0 && p.rows[0].end == p.H &&
         p.H * p.W <= kShortRun) {

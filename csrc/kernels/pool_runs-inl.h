@@ -3,7 +3,6 @@
 #pragma once
 
 #include "kernels/shuffle-inl.h"
-#include "kernels/table.h"
 
 namespace pyconv::PYCONV_ISA {
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The transforms of Winograd's convolution, F(m x m, r x r). Included once per ISA.
+// The transforms of Winograd's convolution. Included once per ISA.
 //
-// One of its axes, over a tile of n = m + r - 1 values, is a product of two polynomials, evaluated at n - 1
+// At stride 1 one of its axes, over a tile of n = m + r - 1 values, is a product of two polynomials, evaluated at n - 1
 // points and at infinity (docs/winograd.md derives it):
 //
 //   forward           y = AT [(G g) * (BT d)]          y: m values, g: r weights, d: n values
 //   weight gradient   g' = GT [(A y') * (BT d)]
 //
 // Apart from 0 and infinity the points come in pairs +p, -p, so that every transform splits into an
-// even and an odd half which the two of a pair share.
+// even and an odd half which the two of a pair share. The forms for stride 2 stand below.
 #pragma once
 
 #include "kernels/elementwise-inl.h"
 #include "kernels/table.h"
 #include "kernels/vec-inl.h"
+#include "kernels/winograd_form.h"
 
 namespace pyconv::PYCONV_ISA {
 
@@ -156,6 +157,8 @@ struct ValuesAtPoints {
 template <int kTile, int kTaps>
 struct Stride1Form {
     static constexpr int kPairs = (kTile + kTaps - 3) / 2;
+    static_assert((kTile + kTaps) % 2 == 1 && kPairs <= 2,
+                  "points come in pairs, of which there are two");
     using Input = InputTransform<kPairs>;
     using Output = SumOfPowers<kPairs, kTile, false>;
     using Gradient = ValuesAtPoints<kPairs, kTile, false>;
@@ -284,8 +287,11 @@ void transform_both_sides(const WinogradWalk& w, const T* in, T* out, const Epil
     }
 }
 
-template <typename Form, typename T>
+template <typename Form, winograd::Form kForm, typename T>
 void transform_by(const WinogradWalk& w, const T* in, T* out, const Epilogue<T>& e) {
+    static_assert(Form::Input::in == kForm.size && Form::Input::out == kForm.v);
+    static_assert(Form::Weight::in == kForm.taps && Form::Weight::out == kForm.u);
+    static_assert(Form::Output::in == kForm.m && Form::Output::out == kForm.tile);
     switch (w.transform) {
         case Winograd::Input:
             return transform_both_sides<typename Form::Input, false>(w, in, out, e);
@@ -307,17 +313,18 @@ void transform_by(const WinogradWalk& w, const T* in, T* out, const Epilogue<T>&
 // Transforms w.count square matrices, of which each element is a vector of channels: see WinogradWalk.
 template <typename T>
 void winograd(const WinogradWalk& w, const T* in, T* out, const Epilogue<T>& e) {
+    using namespace pyconv::winograd;
     switch (w.form) {
         case WinogradForm::Tile2Taps3:
-            return transform_by<Stride1Form<2, 3>>(w, in, out, e);
+            return transform_by<Stride1Form<2, 3>, kTile2Taps3>(w, in, out, e);
         case WinogradForm::Tile4Taps3:
-            return transform_by<Stride1Form<4, 3>>(w, in, out, e);
+            return transform_by<Stride1Form<4, 3>, kTile4Taps3>(w, in, out, e);
         case WinogradForm::Tile2Taps5:
-            return transform_by<Stride1Form<2, 5>>(w, in, out, e);
+            return transform_by<Stride1Form<2, 5>, kTile2Taps5>(w, in, out, e);
         case WinogradForm::Stride2:
-            return transform_by<Stride2Form>(w, in, out, e);
+            return transform_by<Stride2Form, kStride2>(w, in, out, e);
         case WinogradForm::Stride2Gradient:
-            return transform_by<Stride2GradientForm>(w, in, out, e);
+            return transform_by<Stride2GradientForm, kStride2Gradient>(w, in, out, e);
     }
 }
 

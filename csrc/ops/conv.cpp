@@ -21,9 +21,10 @@ thread_local bool precise_in_this_thread = false;
 // Auto, decided; what is left to conv_implicit_gemm.cpp is the choice between its two.
 ConvAlgorithm decided(const ConvShape& s, ConvAlgorithm algorithm, Direction direction,
                       bool cached = false) {
-    // Without channels there is nothing to slide over.
-    if (algorithm == ConvAlgorithm::Depthwise && s.C * s.OC == 0)
-        return ConvAlgorithm::ImplicitGemm;
+    // Without channels there is nothing to slide over, nor to transform.
+    const bool needs_channels =
+        algorithm == ConvAlgorithm::Depthwise || algorithm == ConvAlgorithm::Winograd;
+    if (needs_channels && s.C * s.OC == 0) return ConvAlgorithm::ImplicitGemm;
     if (algorithm != ConvAlgorithm::Auto) return algorithm;
     const bool winograd = !is_precise() && winograd::is_faster(s, direction, cached);
     if (depthwise::is_faster(s, direction, winograd)) return ConvAlgorithm::Depthwise;

@@ -24,7 +24,7 @@ enum class ConvAlgorithm {
     ImplicitGemm,  // the same sums, packed on the fly
     Direct,        // the same, from padded image rows: where packing costs more than it saves
     Depthwise,     // the same, a few filters at once: for groups of few channels
-    Winograd,      // fewer products, at twice the rounding error: 3 x 3, stride 1, dilation 1
+    Winograd,  // fewer products, at up to three times the rounding error: conv_winograd.h says of which windows
 };
 
 enum class Direction { Forward, BackwardInput, BackwardWeight };

@@ -3,12 +3,13 @@
 //
 //   U = G g GT      weights, once a call                     [panel of NR rows][point][channel][NR]
 //   V = BT d B      a block of tiles                         [point][tile][channel]
-//   M = V U         one GEMM a point: tiles x rows           [point][tile][row]
+//   M += V U        a GEMM for each product: tiles x rows    [point][tile][row]
 //   y = AT M A      the tiles of output, with bias and activation
 //
 // The input gradient is a convolution of grad_output with the weights transposed and turned by 180
-// degrees. V is operand A as it lies and U is packed when it is made, so that nothing is packed again. A
-// task takes a block of tiles, few enough for V and M to stay in cache, and of M some panels at a time.
+// degrees; with stride 2 it has a form of its own. V is operand A as it lies and U is packed when it is made, so that
+// nothing is packed again. A task takes a block of tiles, few enough for V and M to stay in cache, and of M some panels
+// at a time.
 #include "ops/conv_winograd.h"
 
 #include "base/parallel.h"

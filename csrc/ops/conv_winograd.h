@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Algorithm "winograd" of conv.h, without dilation: 3 x 3 kernels with stride 1, a quarter of the products (F(4x4, 3x3)) or
-// 4 / 9 of them (F(2x2, 3x3)); 5 x 5, 9 / 25 (F(2x2, 5x5)); 3 x 3 with stride 2, 25 / 36; at up to twice the rounding
-// error. docs/winograd.md has the derivation.
+// 4 / 9 of them (F(2x2, 3x3)); 5 x 5, 9 / 25 (F(2x2, 5x5)); 3 x 3 with stride 2, 25 / 36; at up to three times the
+// rounding error. docs/winograd.md has the derivation.
 #pragma once
 
+#include "kernels/winograd_form.h"
 #include "ops/conv.h"
-#include "ops/winograd_form.h"
 
 namespace pyconv::winograd {
 

@@ -26,8 +26,9 @@ constexpr double kTurning = 40, kPackedColumn = 22, kPackedRow = 17;
 // How one call is cut into tasks: by its shape alone.
 template <typename T>
 struct Plan {
-    index_t channels;    // of a block of the sum
-    index_t panel_rows;  // pixels packed together: whole tiles, no more than a panel has lanes
+    index_t channels;  // of a block of the sum
+    index_t
+        panel_rows;  // pixels packed together: whole tiles, and in the last panel what its lanes hold
     index_t task_rows, pixel_tasks;  // the last task has the pixels that are left, too
     index_t weight_rows, weight_tasks;
 

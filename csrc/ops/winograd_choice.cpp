@@ -13,22 +13,22 @@ namespace {
 // about as much. Direct summation fills up its last panel of columns.
 constexpr double kProduct = 1.15;
 constexpr index_t kColumns = 16;
-// With stride 2 several products are added to each point, which is read and written for every one, and the transforms
-// save less than they cost where direct summation is at its best, in the weight gradient. In the input gradient that
-// computes the phases of the pixels apart.
-constexpr double kProductStrided = 1.3, kProductStridedGradient = 1.45, kDirectPhases = 1.4;
-// The weight gradient of 5 x 5.
-constexpr double kProductTaps5Gradient = 1.9;
+// With stride 2 several products are added to each point, which is read and written for every one; in weight gradients
+// the sums over the tiles are short besides.
+constexpr double kProductStrided = 1.3, kProductStridedGradient = 1.45, kProductTaps5Gradient = 1.9;
+// Direct summation of an input gradient with stride 2 computes the phases of the pixels apart.
+constexpr double kDirectPhases = 1.4;
 // A value of the weight, packed for direct summation.
 constexpr double kPack = 10;
-// A value of a transformed tile: loads, additions, the store, and its share of the transposition, in which tiles of 5 x 5
+// A value of a transformed tile: loads, additions, the store, and its share of the transposition, in which tiles of 5 x 5 taps
 // overlap most; less in the weight gradient, which transforms nothing back.
 constexpr double kTransform = 10, kTransformTaps5 = 15, kTransformGradient = 6;
 // Channels fill vectors, and the filters panels.
 constexpr index_t kVector = 8, kPanel = 16;
 // A value of the transformed weight, or of its gradient. The input gradient reads the weight across: that is
 // dear once it comes from beyond L2. A cached one is only read, but from memory, for those of a network do not stay
-// in cache. It comes while its products with the tiles before it are summed, so that few tiles wait for it.
+// in cache. It comes while its products with the tiles before it are summed, so that few tiles wait for it. With stride 2
+// a filter has fewer points, among which reading and turning it round are shared.
 constexpr double kWeight = 8, kWeightAcross = 17, kCachedWeight = 14, kWeightStrided = 20;
 constexpr double kLargeWeight = 1e6;  // values
 // In the weight gradient channels are rows of tiles, which fewer leave empty: with 3 and 4 of them 44 to 73 GFLOP/s,

@@ -8,8 +8,8 @@
 #include "base/checked.h"
 #include "base/parallel.h"
 #include "kernels/registry.h"
+#include "kernels/winograd_form.h"
 #include "ops/gemm_panel.h"
-#include "ops/winograd_form.h"
 
 namespace pyconv::winograd {
 
@@ -95,6 +95,22 @@ struct Mirror {
     bool h, w;
 };
 
+// Calls body(product) with the two-dimensional products in which a point of one kind takes part: of
+// &Product::m, those that are added to point e of M; of &Product::u, those with point e of the weight.
+template <typename Body>
+void for_each_product(const Form& form, index_t Product::* kind, index_t e, Body&& body) {
+    const index_t points = kind == &Product::m ? form.m : form.u;
+    for (index_t i = 0; i < form.products; ++i) {
+        const Product& h = form.product[i];
+        if (h.*kind != e / points) continue;
+        for (index_t j = 0; j < form.products; ++j) {
+            const Product& w = form.product[j];
+            if (w.*kind != e % points) continue;
+            body(Product{h.v * form.v + w.v, h.u * form.u + w.u, h.m * form.m + w.m});
+        }
+    }
+}
+
 // The images that a transform reads: tile (ty, tx) covers `size` x `size` pixels from
 // (ty * step - pad_top, tx * step - pad_left) on, and what is outside counts as 0.
 template <typename T>
@@ -119,8 +135,7 @@ struct MatrixWalk {
 };
 
 // Transforms up to one vector of channels, from `channel` on, of all tiles of a block. `out` is where the
-// first of these channels goes. `stage` holds
-// stage_size() values.
+// first of these channels goes. `stage` holds stage_size() values.
 template <typename T>
 void transform_tiles(const Kernels<T>& kernel, const Tiling& t, const TileBlock& block,
                      const TileSource<T>& source, index_t channel, index_t channels,
@@ -131,7 +146,7 @@ index_t stage_size(const Kernels<T>& kernel, const Form& form, const Tiling& t,
 
 // Lanes of a vector: it has 64 bytes at most.
 inline constexpr index_t kMaxLanes = 16;
-// Taps of a filter, at most.
+// Of Form::weights(), at most.
 inline constexpr index_t kMaxWeights = 25;
 
 // Calls body(group): with several groups a task takes one whole, and what is parallel inside runs inline;

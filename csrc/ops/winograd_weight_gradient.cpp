@@ -3,7 +3,7 @@
 //
 //   V = BT d B                  a block of tiles        [point][tile][channel]
 //   Q = A dy AT                 the same tiles          [point][tile][filter]
-//   D += sum over tiles V Q     one GEMM a point        [point][channel][filter]
+//   D += sum over tiles V Q     a GEMM for each product [point][channel][filter]
 //   dg = GT D G                 once, at the end
 //
 // Both operands are read as the transforms leave them. A block is a fixed chunk of the sum: the rounding
