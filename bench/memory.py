@@ -7,7 +7,8 @@ Inputs and output lie in memory before the call; the growth of the peak resident
 is scratch: packed operands, transformed tiles, stacks of threads and a little code read for the
 first time. A packed copy of the weight may be kept whole, so the weight's size is taken off, and
 where Winograd's algorithm transforms it that of its points: up to 36 for the 9 taps of a 3 x 3
-convolution with stride 1. Each case runs in a process of its own, where no memory left by an earlier call can be used again unseen.
+convolution with stride 1. Each case runs in a process of its own, where no memory left by an
+earlier call can be used again unseen.
 
 Only Linux tells: the peak is VmHWM of /proc/self/status, and starts anew with /proc/self/clear_refs.
 """

@@ -31,8 +31,8 @@ enum class Walk { Packed, Columns, Rows, OffsetsA, OffsetsB };
 
 // How far ahead a packed operand is fetched that comes from beyond L2; see Far.
 constexpr index_t kFarSteps = 64;
-// A whole tile that is not large takes four steps of the k-loop at a time, and one of packed panels finds them at constant places: a fifth of
-// the instructions is left out. On a processor of its own that gains nothing, and beside another thread on the same core,
+// A whole tile that is not large takes four steps of the k-loop at a time, and one of packed panels finds them at
+// constant places: a fifth of the instructions is left out. On a processor of its own that gains nothing, and beside another thread on the same core,
 // as on a virtual machine, 7 % (Zen 3; the loop by itself up to 20 %). As a pragma: steps written out one after the
 // other would mix, and spill.
 #if defined(PYCONV_FEW_FORMS)

@@ -13,15 +13,15 @@ namespace {
 // about as much. Direct summation fills up its last panel of columns.
 constexpr double kProduct = 1.15;
 constexpr index_t kColumns = 16;
-// With stride 2 several products are added to each point, which is read and written for every one; in weight gradients
+// With stride 2 there are more products than points of the weight or of the sum, each a short GEMM; in weight gradients
 // the sums over the tiles are short besides.
 constexpr double kProductStrided = 1.3, kProductStridedGradient = 1.45, kProductTaps5Gradient = 1.9;
 // Direct summation of an input gradient with stride 2 computes the phases of the pixels apart.
 constexpr double kDirectPhases = 1.4;
 // A value of the weight, packed for direct summation.
 constexpr double kPack = 10;
-// A value of a transformed tile: loads, additions, the store, and its share of the transposition, in which tiles of 5 x 5 taps
-// overlap most; less in the weight gradient, which transforms nothing back.
+// A value of a transformed tile: loads, additions, the store, and its share of the transposition, in which tiles for
+// 5 x 5 taps overlap most; less in the weight gradient, which transforms nothing back.
 constexpr double kTransform = 10, kTransformTaps5 = 15, kTransformGradient = 6;
 // Channels fill vectors, and the filters panels.
 constexpr index_t kVector = 8, kPanel = 16;
@@ -42,10 +42,10 @@ double weight_cost(const ConvShape& s, Direction direction, bool cached, double 
     return direction == Direction::BackwardInput && values > kLargeWeight ? kWeightAcross : kWeight;
 }
 
-double product_cost(const Form& form, Direction direction) {
+double product_cost(const ConvShape& s, Direction direction) {
     const bool gradient = direction == Direction::BackwardWeight;
-    if (form.products > form.u) return gradient ? kProductStridedGradient : kProductStrided;
-    return gradient && form.taps == 5 ? kProductTaps5Gradient : kProduct;
+    if (s.stride_h == 2) return gradient ? kProductStridedGradient : kProductStrided;
+    return gradient && s.KH == 5 ? kProductTaps5Gradient : kProduct;
 }
 
 double padded(index_t size, index_t multiple) {
@@ -71,7 +71,7 @@ double cost(const ConvShape& s, const Form& form, Direction direction, bool cach
     const double tiles = static_cast<double>(s.N * rows * cols);
     const auto multiplied = static_cast<double>(form.products * form.products);
     return static_cast<double>(s.G) *
-           (tiles * (multiplied * products * product_cost(form, direction) + values * transform) +
+           (tiles * (multiplied * products * product_cost(s, direction) + values * transform) +
             static_cast<double>(form.u_points()) * C * OC *
                 weight_cost(s, direction, cached, tiles));
 }
